@@ -1,0 +1,3 @@
+KDIR ?= /lib/modules/$(shell uname -r)/build
+default:
+	$(MAKE) -C $(KDIR) M=$(CURDIR) modules

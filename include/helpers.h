@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Prototypes of the wrappers in src/helpers.c: one for each static inline or
+ * macro of the kernel's headers that Rust has to call.
+ */
+#ifndef _CTTIMEOUT_HELPERS_H
+#define _CTTIMEOUT_HELPERS_H
+
+#include <linux/types.h>
+
+struct list_head;
+struct module;
+struct net;
+struct netlink_callback;
+struct nf_conn;
+struct nf_conn_timeout;
+struct nf_ct_timeout;
+struct nlattr;
+struct nlmsghdr;
+struct refcount_struct;
+struct rhash_head;
+struct rhashtable;
+struct rhashtable_params;
+struct sk_buff;
+
+bool cttimeout_helper_try_module_get(struct module *module);
+void cttimeout_helper_module_put(struct module *module);
+
+bool cttimeout_helper_refcount_inc_not_zero(struct refcount_struct *r);
+
+void cttimeout_helper_list_add_tail_rcu(struct list_head *entry,
+					struct list_head *head);
+void cttimeout_helper_list_del_rcu(struct list_head *entry);
+
+int cttimeout_helper_rhashtable_init(struct rhashtable *ht,
+				     const struct rhashtable_params *params);
+void *cttimeout_helper_rhashtable_lookup(struct rhashtable *ht, const void *key,
+					 const struct rhashtable_params *params);
+int cttimeout_helper_rhashtable_lookup_insert_fast(struct rhashtable *ht,
+						   struct rhash_head *obj,
+						   const struct rhashtable_params *params);
+int cttimeout_helper_rhashtable_remove_fast(struct rhashtable *ht,
+					    struct rhash_head *obj,
+					    const struct rhashtable_params *params);
+
+void *cttimeout_helper_net_generic(const struct net *net, unsigned int id);
+
+struct sk_buff *cttimeout_helper_nlmsg_new(size_t payload, gfp_t flags);
+void cttimeout_helper_nlmsg_end(struct sk_buff *skb, struct nlmsghdr *nlh);
+void cttimeout_helper_nlmsg_cancel(struct sk_buff *skb, struct nlmsghdr *nlh);
+struct nlattr *cttimeout_helper_nla_nest_start(struct sk_buff *skb, int type);
+int cttimeout_helper_nla_nest_end(struct sk_buff *skb, struct nlattr *start);
+u32 cttimeout_helper_netlink_portid(const struct sk_buff *skb);
+struct net *cttimeout_helper_sock_net(const struct sk_buff *skb);
+void cttimeout_helper_nl_dump_check_consistent(struct netlink_callback *cb,
+					       struct nlmsghdr *nlh);
+struct nlmsghdr *cttimeout_helper_nfnl_msg_put(struct sk_buff *skb, u32 portid,
+					       u32 seq, int type, int flags,
+					       u8 family, u8 version,
+					       __be16 res_id);
+
+struct nf_conn_timeout *
+cttimeout_helper_nf_ct_timeout_find(const struct nf_conn *ct);
+void cttimeout_helper_nf_ct_timeout_kfree_rcu(struct nf_ct_timeout *timeout);
+
+#endif /* _CTTIMEOUT_HELPERS_H */

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The attributes of messages: what a request may hold, and how a policy is written out.
+//!
+//! C header: [`include/uapi/linux/netfilter/nfnetlink_cttimeout.h`](srctree/include/uapi/linux/netfilter/nfnetlink_cttimeout.h)
+
+use kernel::prelude::*;
+
+use super::{
+    error::{
+        Outcome,
+        Reason,
+        Refusal, //
+    },
+    policy::{
+        Name,
+        PolicyRef, //
+    },
+};
+
+use crate::{
+    bindings,
+    net::{
+        conntrack::{
+            l4proto::{
+                L4Proto,
+                TimeoutAttrs,
+                Timeouts, //
+            },
+            MAX_TIMEOUT_SECS,
+            TIMEOUT_NAME_MAX,
+        },
+        netlink::{
+            Attr,
+            AttrPolicy,
+            Attrs,
+            ExtAck,
+            Message, //
+        },
+    },
+};
+
+/// The name of a policy: a string of up to 31 bytes, NUL-terminated.
+pub(crate) const NAME: u16 = bindings::ctattr_timeout_CTA_TIMEOUT_NAME as u16;
+/// The address family (`NFPROTO_*`) of the flows: 16 bits.
+pub(crate) const L3PROTO: u16 = bindings::ctattr_timeout_CTA_TIMEOUT_L3PROTO as u16;
+/// The IP protocol number of the flows: 8 bits. 255 is any that has no tracker of its own.
+pub(crate) const L4PROTO: u16 = bindings::ctattr_timeout_CTA_TIMEOUT_L4PROTO as u16;
+/// The timeouts: nested attributes of the protocol's own types, each in seconds, 32 bits.
+pub(crate) const DATA: u16 = bindings::ctattr_timeout_CTA_TIMEOUT_DATA as u16;
+/// How much the policy is used: 1, and 1 for each rule; 32 bits. Only in answers.
+pub(crate) const USE: u16 = bindings::ctattr_timeout_CTA_TIMEOUT_USE as u16;
+
+/// What each attribute may hold, by type.
+pub(crate) const POLICY: [AttrPolicy; USE as usize + 1] = {
+    let mut policy = [const { AttrPolicy::unspecified() }; USE as usize + 1];
+    policy[NAME as usize] = AttrPolicy::nul_string(TIMEOUT_NAME_MAX as u16 - 1);
+    policy[L3PROTO as usize] = AttrPolicy::u16();
+    policy[L4PROTO as usize] = AttrPolicy::u8();
+    policy[DATA as usize] = AttrPolicy::nested();
+    policy
+};
+
+/// The attributes of a request, with their meaning.
+#[derive(Clone, Copy)]
+pub(crate) struct RequestAttrs<'a>(pub(crate) Attrs<'a>);
+
+impl<'a> RequestAttrs<'a> {
+    /// An attribute that the command cannot do without.
+    pub(crate) fn require(self, attr_type: u16) -> Outcome<'a, Attr<'a>> {
+        Ok(self.0.get(attr_type).ok_or(Reason::Missing(attr_type))?)
+    }
+
+    /// The name, if there is one, and its attribute.
+    pub(crate) fn name(self) -> Outcome<'a, Option<(Attr<'a>, Name)>> {
+        let Some(attr) = self.0.get(NAME) else {
+            return Ok(None);
+        };
+        // The netlink policy lets no other names pass.
+        let name = Name::new(attr.payload()).ok_or(EINVAL)?;
+        Ok(Some((attr, name)))
+    }
+
+    /// The tracker that the request is for.
+    pub(crate) fn l4proto(self) -> Outcome<'a, L4Proto> {
+        let attr = self.require(L4PROTO)?;
+        let number = attr.u8()?;
+        L4Proto::find(number).ok_or(Refusal::at(attr, Reason::Untracked(number)))
+    }
+
+    /// The timeouts, each of which is in range.
+    pub(crate) fn timeouts(
+        self,
+        proto: L4Proto,
+        ack: &mut ExtAck<'_>,
+    ) -> Outcome<'a, TimeoutAttrs<'a>> {
+        let timeouts = proto.parse(self.require(DATA)?, ack)?;
+        for attr in timeouts.iter() {
+            if attr.be32()? > MAX_TIMEOUT_SECS {
+                return Err(Refusal::at(attr, Reason::TooLong));
+            }
+        }
+        Ok(timeouts)
+    }
+}
+
+/// Writes a policy.
+pub(crate) fn put_policy(msg: &mut Message<'_>, policy: PolicyRef<'_>) -> Result {
+    let entry = policy.value();
+    msg.put_string(NAME, entry.key().as_c_str())?;
+    msg.put_be16(L3PROTO, policy.l3num())?;
+    msg.put_u8(L4PROTO, policy.proto().number())?;
+    msg.put_be32(USE, entry.value().count())?;
+    msg.nest(DATA, |msg| policy.put_timeouts(msg))
+}
+
+/// Writes the defaults of a namespace.
+pub(crate) fn put_defaults(msg: &mut Message<'_>, l3num: u16, timeouts: &Timeouts) -> Result {
+    msg.put_be16(L3PROTO, l3num)?;
+    msg.put_u8(L4PROTO, timeouts.proto().number())?;
+    msg.nest(DATA, |msg| timeouts.put(msg))
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The policies of one network namespace.
+
+use kernel::{
+    prelude::*,
+    sync::rcu, //
+};
+
+use super::{
+    commands::CtTimeout,
+    policy::{
+        Name,
+        Policy,
+        Uses, //
+    },
+};
+
+use crate::{
+    module::Pinned,
+    net::{
+        netns::{
+            PerNet,
+            Subsys, //
+        },
+        nfnetlink::{
+            self,
+            Locked, //
+        },
+    },
+    sync::rcu_map::{
+        self,
+        RcuMap, //
+    },
+    LocalModule,
+};
+
+/// What the table owns for each policy: a reference to it, and one to the module.
+pub(crate) type Owned = Pinned<Policy, LocalModule>;
+
+/// All policies of a namespace, in the order of their creation, to be found by name.
+pub(crate) type Policies = RcuMap<Name, Uses, Owned, Locked<CtTimeout>>;
+
+/// A policy in the hands of a command that holds the mutex.
+pub(crate) type Found<'m> = rcu_map::Entry<'m, Name, Uses, Owned, Locked<CtTimeout>>;
+
+/// A place in a dump.
+pub(crate) type Cursor = rcu_map::Cursor<Name>;
+
+static SUBSYS: Subsys<Policies> = Subsys::new();
+
+impl PerNet for Policies {
+    const SUBSYS: &'static Subsys<Self> = &SUBSYS;
+
+    fn init() -> impl PinInit<Self, Error> {
+        Self::new()
+    }
+
+    /// Drops all policies.
+    ///
+    /// The flows are left alone: each has a reference of its own, and the namespace's flows are
+    /// about to be destroyed anyway. Rules give theirs back whenever they go, which may be later
+    /// than this: all they touch is the object itself.
+    fn pre_exit(&self) {
+        // Most namespaces never have a policy; no need to queue for the mutex.
+        if self.is_empty(&rcu::read_lock()) {
+            return;
+        }
+        let mut lock = nfnetlink::lock::<CtTimeout>();
+        self.remove_if(&mut lock, |_| true, drop);
+    }
+}

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Wrappers of static inlines and macros, for Rust to call: one line each, no
+ * logic. Grouped by the header they come from.
+ */
+#include <linux/list.h>
+#include <linux/module.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netlink.h>
+#include <linux/rculist.h>
+#include <linux/rcupdate.h>
+#include <linux/refcount.h>
+#include <linux/rhashtable.h>
+#include <net/net_namespace.h>
+#include <net/netfilter/nf_conntrack_timeout.h>
+#include <net/netlink.h>
+#include <net/netns/generic.h>
+#include <net/sock.h>
+
+#include "../include/helpers.h"
+
+/* linux/module.h */
+
+bool cttimeout_helper_try_module_get(struct module *module)
+{
+	return try_module_get(module);
+}
+
+void cttimeout_helper_module_put(struct module *module)
+{
+	module_put(module);
+}
+
+/* linux/refcount.h */
+
+bool cttimeout_helper_refcount_inc_not_zero(struct refcount_struct *r)
+{
+	return refcount_inc_not_zero(r);
+}
+
+/* linux/rculist.h */
+
+void cttimeout_helper_list_add_tail_rcu(struct list_head *entry,
+					struct list_head *head)
+{
+	list_add_tail_rcu(entry, head);
+}
+
+void cttimeout_helper_list_del_rcu(struct list_head *entry)
+{
+	list_del_rcu(entry);
+}
+
+/* linux/rhashtable.h */
+
+int cttimeout_helper_rhashtable_init(struct rhashtable *ht,
+				     const struct rhashtable_params *params)
+{
+	return rhashtable_init(ht, params);
+}
+
+void *cttimeout_helper_rhashtable_lookup(struct rhashtable *ht, const void *key,
+					 const struct rhashtable_params *params)
+{
+	return rhashtable_lookup(ht, key, *params);
+}
+
+int cttimeout_helper_rhashtable_lookup_insert_fast(struct rhashtable *ht,
+						   struct rhash_head *obj,
+						   const struct rhashtable_params *params)
+{
+	return rhashtable_lookup_insert_fast(ht, obj, *params);
+}
+
+int cttimeout_helper_rhashtable_remove_fast(struct rhashtable *ht,
+					    struct rhash_head *obj,
+					    const struct rhashtable_params *params)
+{
+	return rhashtable_remove_fast(ht, obj, *params);
+}
+
+/* net/netns/generic.h */
+
+void *cttimeout_helper_net_generic(const struct net *net, unsigned int id)
+{
+	return net_generic(net, id);
+}
+
+/* linux/netlink.h, net/netlink.h, net/sock.h */
+
+struct sk_buff *cttimeout_helper_nlmsg_new(size_t payload, gfp_t flags)
+{
+	return nlmsg_new(payload, flags);
+}
+
+void cttimeout_helper_nlmsg_end(struct sk_buff *skb, struct nlmsghdr *nlh)
+{
+	nlmsg_end(skb, nlh);
+}
+
+void cttimeout_helper_nlmsg_cancel(struct sk_buff *skb, struct nlmsghdr *nlh)
+{
+	nlmsg_cancel(skb, nlh);
+}
+
+struct nlattr *cttimeout_helper_nla_nest_start(struct sk_buff *skb, int type)
+{
+	return nla_nest_start(skb, type);
+}
+
+int cttimeout_helper_nla_nest_end(struct sk_buff *skb, struct nlattr *start)
+{
+	return nla_nest_end(skb, start);
+}
+
+u32 cttimeout_helper_netlink_portid(const struct sk_buff *skb)
+{
+	return NETLINK_CB(skb).portid;
+}
+
+struct net *cttimeout_helper_sock_net(const struct sk_buff *skb)
+{
+	return sock_net(skb->sk);
+}
+
+void cttimeout_helper_nl_dump_check_consistent(struct netlink_callback *cb,
+					       struct nlmsghdr *nlh)
+{
+	nl_dump_check_consistent(cb, nlh);
+}
+
+/* linux/netfilter/nfnetlink.h */
+
+struct nlmsghdr *cttimeout_helper_nfnl_msg_put(struct sk_buff *skb, u32 portid,
+					       u32 seq, int type, int flags,
+					       u8 family, u8 version,
+					       __be16 res_id)
+{
+	return nfnl_msg_put(skb, portid, seq, type, flags, family, version,
+			    res_id);
+}
+
+/* net/netfilter/nf_conntrack_timeout.h */
+
+struct nf_conn_timeout *
+cttimeout_helper_nf_ct_timeout_find(const struct nf_conn *ct)
+{
+	return nf_ct_timeout_find(ct);
+}
+
+void cttimeout_helper_nf_ct_timeout_kfree_rcu(struct nf_ct_timeout *timeout)
+{
+	kfree_rcu(timeout, rcu);
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Counted references to a loaded module.
+//!
+//! C header: [`include/linux/module.h`](srctree/include/linux/module.h)
+
+use core::{
+    marker::PhantomData,
+    mem,
+    ptr::NonNull, //
+};
+
+use kernel::{
+    module::this_module,
+    ModuleMetadata, //
+};
+
+use crate::{
+    bindings,
+    sync::rcu_map::RcuPointer, //
+};
+
+/// A reference that keeps the module `M` loaded.
+///
+/// As long as one exists, `rmmod` answers `EWOULDBLOCK` ("module is in use").
+///
+/// # Invariants
+///
+/// Each value stands for one count on the module's reference counter.
+pub(crate) struct ModuleRef<M: ModuleMetadata>(PhantomData<M>);
+
+impl<M: ModuleMetadata> ModuleRef<M> {
+    /// Takes a reference, unless the module is already being unloaded.
+    ///
+    /// May be called from any context.
+    pub(crate) fn try_get() -> Option<Self> {
+        // SAFETY: `THIS_MODULE` of the running module is valid (null when it is built in, which
+        // `try_module_get` accepts).
+        let live = unsafe { bindings::cttimeout_helper_try_module_get(this_module::<M>().as_ptr()) };
+        // INVARIANT: The count was just taken.
+        live.then_some(Self(PhantomData))
+    }
+
+    /// Gives up ownership of the count without returning it.
+    ///
+    /// For counts that travel through C; [`ModuleRef::reclaim`] is the way back.
+    pub(crate) fn leak(self) {
+        mem::forget(self);
+    }
+
+    /// Takes ownership of a count that [`ModuleRef::leak`] gave up.
+    ///
+    /// # Safety
+    ///
+    /// There must be a leaked count that nobody else reclaims.
+    pub(crate) unsafe fn reclaim() -> Self {
+        // INVARIANT: The caller hands over one leaked count.
+        Self(PhantomData)
+    }
+}
+
+impl<M: ModuleMetadata> Drop for ModuleRef<M> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant there is a count to give back. Our callers run under RCU,
+        // a mutex or a semaphore that the module's exit path waits for, so that the code that
+        // follows is not unloaded under their feet.
+        unsafe { bindings::cttimeout_helper_module_put(this_module::<M>().as_ptr()) };
+    }
+}
+
+/// A pointer and a reference to the module `M`: as long as the pointer is owned, the module stays.
+pub(crate) struct Pinned<P, M: ModuleMetadata> {
+    pointer: P,
+    module: ModuleRef<M>,
+}
+
+impl<P, M: ModuleMetadata> Pinned<P, M> {
+    /// Puts the two together.
+    pub(crate) fn new(pointer: P, module: ModuleRef<M>) -> Self {
+        Self {
+            pointer,
+            module,
+        }
+    }
+
+    /// The pointer. The reference to the module is dropped.
+    pub(crate) fn into_inner(self) -> P {
+        self.pointer
+    }
+}
+
+// SAFETY: The address is the pointer's own. The count of the module travels with it, leaked by
+// `into_raw` and reclaimed by `from_raw`.
+unsafe impl<P: RcuPointer, M: ModuleMetadata> RcuPointer for Pinned<P, M> {
+    type Target = P::Target;
+    type Unique = Pinned<P::Unique, M>;
+    type Borrowed<'a> = P::Borrowed<'a>;
+
+    fn publish(unique: Self::Unique) -> Self {
+        Self::new(P::publish(unique.pointer), unique.module)
+    }
+
+    fn into_raw(self) -> NonNull<Self::Target> {
+        self.module.leak();
+        self.pointer.into_raw()
+    }
+
+    unsafe fn from_raw(ptr: NonNull<Self::Target>) -> Self {
+        // SAFETY: By the caller's promise, `ptr` comes from `into_raw`, which leaked both.
+        unsafe { Self::new(P::from_raw(ptr), ModuleRef::reclaim()) }
+    }
+
+    unsafe fn borrow<'a>(ptr: NonNull<Self::Target>) -> Self::Borrowed<'a> {
+        // SAFETY: By the caller's promise.
+        unsafe { P::borrow(ptr) }
+    }
+}

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The hooks by which conntrack's users find timeout objects by name.
+//!
+//! The iptables CT target and Open vSwitch call them when a rule that names a timeout policy comes
+//! or goes. There is one slot in the kernel for one implementation (`nf_ct_timeout_hook`).
+//!
+//! C header:
+//! [`include/net/netfilter/nf_conntrack_timeout.h`](srctree/include/net/netfilter/nf_conntrack_timeout.h)
+
+use core::{
+    marker::PhantomData,
+    ptr::{
+        self,
+        NonNull, //
+    },
+};
+
+use kernel::{
+    ffi::c_char,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Full,
+            Release, //
+        },
+        rcu, //
+    },
+    ModuleMetadata,
+};
+
+use super::{
+    timeout::Timeout,
+    TIMEOUT_NAME_MAX, //
+};
+
+use crate::{
+    bindings,
+    module::ModuleRef,
+    net::netns::{
+        self,
+        Net,
+        PerNet,
+        Provides, //
+    },
+    str::PaddedStr,
+};
+
+/// An implementation of the hooks.
+pub(crate) trait TimeoutHooks: Send + Sync + 'static {
+    /// The module that implements them. Each object found holds a reference to it.
+    type Module: ModuleMetadata;
+    /// What it keeps for each network namespace.
+    type Data: PerNet;
+    /// What it keeps with each timeout object.
+    type Value: Send + Sync;
+
+    /// Finds an object for a rule. Must not sleep.
+    fn find_get(
+        data: &Self::Data,
+        name: &PaddedStr<TIMEOUT_NAME_MAX>,
+        rcu: &rcu::Guard,
+    ) -> Option<Timeout<Self::Value>>;
+
+    /// The rule is gone. Must not sleep.
+    ///
+    /// It may have outlived the object's name, and its namespace.
+    fn put(timeout: Timeout<Self::Value>);
+}
+
+/// Hooks that are installed, standing on `P`, which provides their per-namespace data.
+///
+/// When it is dropped, the slot is cleared, those who are using it are waited for, and then `P`
+/// goes.
+///
+/// # Invariants
+///
+/// The kernel's slot points to the hooks of `H`.
+pub(crate) struct Registration<H: TimeoutHooks, P: Provides<H::Data>> {
+    _below: P,
+    _hooks: PhantomData<H>,
+}
+
+// SAFETY: It owns a `P`, which stays while this does.
+unsafe impl<H: TimeoutHooks, P: Provides<H::Data>> Provides<H::Data> for Registration<H, P> {}
+
+/// The kernel's slot.
+fn slot() -> &'static Atomic<*const bindings::nf_ct_timeout_hooks> {
+    // SAFETY: The variable is a static of the kernel's, written as a whole only.
+    unsafe { Atomic::from_ptr(&raw mut bindings::nf_ct_timeout_hook) }
+}
+
+impl<H: TimeoutHooks, P: Provides<H::Data>> Registration<H, P> {
+    const HOOKS: bindings::nf_ct_timeout_hooks = bindings::nf_ct_timeout_hooks {
+        timeout_find_get: Some(Self::find_get),
+        timeout_put: Some(Self::put),
+    };
+
+    /// Installs the hooks.
+    ///
+    /// Fails with `EBUSY` if others are installed; `below` is dropped then.
+    pub(crate) fn new(below: P) -> Result<Self> {
+        // Full ordering: who finds the hooks in the slot finds what they rely on.
+        match slot().cmpxchg(ptr::null(), &Self::HOOKS, Full) {
+            // INVARIANT: The slot was empty and is ours now.
+            Ok(_) => Ok(Self {
+                _below: below,
+                _hooks: PhantomData,
+            }),
+            Err(_) => Err(EBUSY),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// To be called through the slot only, under `rcu_read_lock()`, with a valid namespace and a
+    /// string.
+    unsafe extern "C" fn find_get(
+        net: *mut bindings::net,
+        name: *const c_char,
+    ) -> *mut bindings::nf_ct_timeout {
+        let find = || {
+            // SAFETY: By this function's contract.
+            let name = unsafe { PaddedStr::from_char_ptr(name) }?;
+            // SAFETY: By this function's contract.
+            let net = unsafe { Net::from_raw(net) };
+            // SAFETY: `drop` waits for the caller's read-side section before it drops `below`.
+            let data = unsafe { netns::data::<H::Data>(net) };
+
+            let module = ModuleRef::<H::Module>::try_get()?;
+            let timeout = H::find_get(data, &name, &rcu::read_lock())?;
+            module.leak();
+            Some(timeout.into_c())
+        };
+        find().unwrap_or(ptr::null_mut())
+    }
+
+    /// # Safety
+    ///
+    /// To be called through the slot only, under `rcu_read_lock()`, once for each object that
+    /// `find_get` returned.
+    unsafe extern "C" fn put(timeout: *mut bindings::nf_ct_timeout) {
+        // SAFETY: `find_get` leaked a reference to the module, for this call to give back. It is
+        // dropped last: until then the caller's read-side section keeps the code.
+        let _module = unsafe { ModuleRef::<H::Module>::reclaim() };
+        if let Some(timeout) = NonNull::new(timeout) {
+            // SAFETY: It comes from `into_c` in `find_get`, with the count that is given back here.
+            H::put(unsafe { Timeout::from_c(timeout) });
+        }
+    }
+}
+
+impl<H: TimeoutHooks, P: Provides<H::Data>> Drop for Registration<H, P> {
+    fn drop(&mut self) {
+        slot().store(ptr::null(), Release);
+        // SAFETY: There are no requirements; module exit may sleep.
+        unsafe { bindings::synchronize_net() };
+    }
+}

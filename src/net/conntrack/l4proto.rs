@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Layer 4 protocol trackers, as far as their timeouts go.
+//!
+//! Each tracker knows how to turn netlink attributes (seconds) into an array of timeouts (jiffies)
+//! and back. How many there are and what they mean is its own business.
+//!
+//! C header:
+//! [`include/net/netfilter/nf_conntrack_l4proto.h`](srctree/include/net/netfilter/nf_conntrack_l4proto.h)
+
+use core::{
+    ffi::c_void,
+    ptr, //
+};
+
+use kernel::{
+    error::to_result,
+    prelude::*, //
+};
+
+use crate::{
+    bindings,
+    net::{
+        netlink::{
+            Attr,
+            ExtAck,
+            Message,
+            NestedAttrs, //
+        },
+        netns::Net,
+    },
+};
+
+/// The largest number of timeouts that a tracker may have; TCP, with 14, has most.
+const MAX_WORDS: usize = 16;
+
+/// Attribute tables have room for this many types, and the unused type 0.
+const MAX_ATTRS: usize = MAX_WORDS;
+
+/// A protocol tracker (`struct nf_conntrack_l4proto`). It lives as long as the kernel.
+#[derive(Clone, Copy)]
+pub(crate) struct L4Proto(&'static bindings::nf_conntrack_l4proto);
+
+impl L4Proto {
+    /// The tracker of this IP protocol number. 255 is the generic tracker.
+    ///
+    /// Returns [`None`] if the kernel has none.
+    pub(crate) fn find(number: u8) -> Option<Self> {
+        // SAFETY: The function always returns a pointer to a static.
+        let proto = Self(unsafe { &*bindings::nf_ct_l4proto_find(number) });
+        // What is unknown is tracked by the generic tracker.
+        (proto.number() == number).then_some(proto)
+    }
+
+    /// Borrows a tracker.
+    ///
+    /// # Safety
+    ///
+    /// `proto` must be a tracker of the kernel's.
+    pub(super) unsafe fn from_raw(proto: *const bindings::nf_conntrack_l4proto) -> Self {
+        // SAFETY: By the caller's promise; trackers are statics of the conntrack core, which this
+        // module depends on.
+        Self(unsafe { &*proto })
+    }
+
+    /// The C structure.
+    pub(super) fn as_raw(self) -> *const bindings::nf_conntrack_l4proto {
+        self.0
+    }
+
+    /// The IP protocol number.
+    pub(crate) fn number(self) -> u8 {
+        self.0.l4proto
+    }
+
+    /// The size of the array of timeouts in bytes.
+    pub(super) fn timeouts_size(self) -> usize {
+        self.0.ctnl_timeout.obj_size.into()
+    }
+
+    /// Parses the attributes nested in `attr`: timeouts in seconds, by state.
+    ///
+    /// Fails with `EOPNOTSUPP` if the tracker has no adjustable timeouts, and with the parser's
+    /// errors, which `ack` then tells.
+    pub(crate) fn parse<'a>(
+        self,
+        attr: Attr<'a>,
+        ack: &mut ExtAck<'_>,
+    ) -> Result<TimeoutAttrs<'a>> {
+        let ops = &self.0.ctnl_timeout;
+        // SAFETY: The tracker's policy has an entry for each type up to its maximum, and is static.
+        let attrs = unsafe { attr.parse_nested(ops.nlattr_max, ops.nla_policy, ack) }?;
+        Ok(TimeoutAttrs { proto: self, attrs })
+    }
+
+    /// The timeouts that flows of this protocol have in `net` by default.
+    pub(crate) fn defaults(self, net: &Net) -> Result<Timeouts> {
+        // A tracker fills in the default for each attribute that is absent.
+        TimeoutAttrs {
+            proto: self,
+            attrs: NestedAttrs::empty(),
+        }
+        .to_timeouts(net)
+    }
+
+    /// Has the tracker convert attributes.
+    ///
+    /// # Safety
+    ///
+    /// `data` must be null or valid for writes of `timeouts_size()` bytes.
+    unsafe fn convert(
+        self,
+        attrs: &NestedAttrs<'_, MAX_ATTRS>,
+        net: &Net,
+        data: *mut c_void,
+    ) -> Result {
+        let convert = self.0.ctnl_timeout.nlattr_to_obj.ok_or(EOPNOTSUPP)?;
+        // SAFETY: The table has an entry for each type that the tracker knows, because it was parsed
+        // with the tracker's maximum or is all null; the rest is by the caller's promise.
+        to_result(unsafe { convert(attrs.as_raw(), net.as_raw(), data) })
+    }
+}
+
+/// Timeouts as user space gave them, parsed but not yet used.
+pub(crate) struct TimeoutAttrs<'a> {
+    proto: L4Proto,
+    attrs: NestedAttrs<'a, MAX_ATTRS>,
+}
+
+impl<'a> TimeoutAttrs<'a> {
+    /// The attributes that are there, each a number of seconds (32 bits).
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Attr<'a>> + '_ {
+        self.attrs.iter()
+    }
+
+    /// Converts them to timeouts; those that are absent take the default of `net`.
+    ///
+    /// Does not look whether the values are in range. Fails with `EOPNOTSUPP` if the tracker has
+    /// more timeouts than this module is made for.
+    pub(crate) fn to_timeouts(&self, net: &Net) -> Result<Timeouts> {
+        let mut timeouts = Timeouts {
+            proto: self.proto,
+            words: [0; MAX_WORDS],
+        };
+        let size = self.proto.timeouts_size();
+        if size > size_of_val(&timeouts.words) || size % size_of::<u32>() != 0 {
+            return Err(EOPNOTSUPP);
+        }
+        // SAFETY: The array has room for `size` bytes, as just checked.
+        unsafe { self.proto.convert(&self.attrs, net, timeouts.words.as_mut_ptr().cast()) }?;
+        Ok(timeouts)
+    }
+
+    /// Makes them the defaults of `net`; those that are absent stay as they are.
+    ///
+    /// Packets see each new value at once. The caller must hold off other writers.
+    pub(crate) fn set_defaults(&self, net: &Net) -> Result {
+        // SAFETY: Null asks the tracker to write to its own data in `net`.
+        unsafe { self.proto.convert(&self.attrs, net, ptr::null_mut()) }
+    }
+}
+
+/// All timeouts of one protocol, in jiffies, by the tracker's own numbers.
+///
+/// # Invariants
+///
+/// The tracker's array fits in `words` and is a whole number of them.
+pub(crate) struct Timeouts {
+    proto: L4Proto,
+    words: [u32; MAX_WORDS],
+}
+
+impl Timeouts {
+    /// The protocol they are for.
+    pub(crate) fn proto(&self) -> L4Proto {
+        self.proto
+    }
+
+    /// The values themselves.
+    pub(super) fn words(&self) -> &[u32] {
+        let len = self.proto.timeouts_size() / size_of::<u32>();
+        self.words.get(..len).unwrap_or_default()
+    }
+
+    /// Appends them to a message, in seconds, as attributes of the protocol's own types.
+    pub(crate) fn put(&self, msg: &mut Message<'_>) -> Result {
+        // SAFETY: By the type invariant the array is as large as the tracker takes it for.
+        unsafe { put_timeouts(self.proto, self.words.as_ptr().cast(), msg) }
+    }
+}
+
+/// Appends timeouts to a message. Fails with `EMSGSIZE` if there is no room.
+///
+/// # Safety
+///
+/// `data` must be valid for reads of `proto.timeouts_size()` bytes.
+pub(super) unsafe fn put_timeouts(
+    proto: L4Proto,
+    data: *const c_void,
+    msg: &mut Message<'_>,
+) -> Result {
+    let put = proto.0.ctnl_timeout.obj_to_nlattr.ok_or(EOPNOTSUPP)?;
+    // SAFETY: By the caller's promise; the message is under construction.
+    match unsafe { put(msg.as_raw(), data) } {
+        0.. => Ok(()),
+        // Trackers answer ENOSPC; netlink's word for a full buffer is EMSGSIZE.
+        _ => Err(EMSGSIZE),
+    }
+}

@@ -1,0 +1,533 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! nfnetlink subsystems: commands, replies and dumps.
+//!
+//! The core checks `CAP_NET_ADMIN` in the user namespace of the network namespace before it calls
+//! any command.
+//!
+//! C header: [`include/linux/netfilter/nfnetlink.h`](srctree/include/linux/netfilter/nfnetlink.h)
+
+use core::{
+    ffi::c_int,
+    marker::PhantomData,
+    ops::{
+        Deref,
+        DerefMut, //
+    },
+    ptr::NonNull, //
+};
+
+use kernel::{
+    error::{
+        from_result,
+        to_result, //
+    },
+    module::this_module,
+    prelude::*,
+    str::as_char_ptr_in_const_context,
+    sync::rcu,
+    ModuleMetadata,
+};
+
+use super::{
+    netlink::{
+        AttrPolicy,
+        Attrs,
+        ExtAck,
+        Message,
+        SkBuff, //
+    },
+    netns::{
+        self,
+        Net,
+        PerNet,
+        Provides, //
+    },
+};
+
+use crate::{
+    bindings,
+    module::ModuleRef,
+    sync::rcu_map::WriteLock, //
+};
+
+/// An nfnetlink subsystem.
+pub(crate) trait Subsystem: Sized + Send + Sync + 'static {
+    /// The module that implements it.
+    type Module: ModuleMetadata;
+    /// What it keeps for each network namespace.
+    type Data: PerNet;
+    /// Its name, for people.
+    const NAME: &'static CStr;
+    /// Its number: one of `NFNL_SUBSYS_*`.
+    const ID: u8;
+    /// What its attributes may hold, by type. The last entry is for the largest type.
+    const POLICY: &'static [AttrPolicy];
+    /// Its commands. A command's message type is its index.
+    const CALLBACKS: &'static [Callback<Self>];
+}
+
+/// A command that runs under the subsystem's mutex. It may sleep.
+pub(crate) trait MutexCommand<S: Subsystem> {
+    /// Carries out the command. An error becomes the answer; `EAGAIN` makes the core try again from
+    /// the start, looking the subsystem up anew.
+    fn call(req: &Request<'_, S>, ack: &mut ExtAck<'_>, lock: &mut Locked<S>) -> Result;
+}
+
+/// A command that runs under RCU, in parallel to all others. It must not sleep.
+pub(crate) trait RcuCommand<S: Subsystem> {
+    /// Carries out the command. An error becomes the answer.
+    fn call(req: &Request<'_, S>, ack: &mut ExtAck<'_>, rcu: ReadSection) -> Result;
+}
+
+/// An entry of a subsystem's table of commands (`struct nfnl_callback`).
+#[repr(transparent)]
+pub(crate) struct Callback<S>(bindings::nfnl_callback, PhantomData<fn() -> S>);
+
+impl<S: Subsystem> Callback<S> {
+    const fn new(
+        call: unsafe extern "C" fn(
+            *mut bindings::sk_buff,
+            *const bindings::nfnl_info,
+            *const *const bindings::nlattr,
+        ) -> c_int,
+        kind: bindings::nfnl_callback_type,
+    ) -> Self {
+        assert!(!S::POLICY.is_empty() && S::POLICY.len() <= 32);
+        Self(
+            bindings::nfnl_callback {
+                call: Some(call),
+                policy: S::POLICY.as_ptr().cast(),
+                type_: kind,
+                attr_count: S::POLICY.len() as u16 - 1,
+            },
+            PhantomData,
+        )
+    }
+
+    /// Makes an entry of a command that runs under the mutex (`NFNL_CB_MUTEX`).
+    pub(crate) const fn mutex<C: MutexCommand<S>>() -> Self {
+        Self::new(
+            Self::call_mutex::<C>,
+            bindings::nfnl_callback_type_NFNL_CB_MUTEX,
+        )
+    }
+
+    /// Makes an entry of a command that runs under RCU (`NFNL_CB_RCU`).
+    pub(crate) const fn rcu<C: RcuCommand<S>>() -> Self {
+        Self::new(
+            Self::call_rcu::<C>,
+            bindings::nfnl_callback_type_NFNL_CB_RCU,
+        )
+    }
+
+    /// # Safety
+    ///
+    /// To be called by the nfnetlink core only, for an entry of type `NFNL_CB_MUTEX` of `S`.
+    unsafe extern "C" fn call_mutex<C: MutexCommand<S>>(
+        skb: *mut bindings::sk_buff,
+        info: *const bindings::nfnl_info,
+        attrs: *const *const bindings::nlattr,
+    ) -> c_int {
+        // SAFETY: By this function's contract.
+        let (req, mut ack) = unsafe { Request::from_raw(skb, info, attrs) };
+        // INVARIANT: The core holds the mutex during the call, and it is not recursive.
+        let mut lock = Locked(PhantomData);
+        from_result(|| C::call(&req, &mut ack, &mut lock).map(|()| 0))
+    }
+
+    /// # Safety
+    ///
+    /// To be called by the nfnetlink core only, for an entry of type `NFNL_CB_RCU` of `S`.
+    unsafe extern "C" fn call_rcu<C: RcuCommand<S>>(
+        skb: *mut bindings::sk_buff,
+        info: *const bindings::nfnl_info,
+        attrs: *const *const bindings::nlattr,
+    ) -> c_int {
+        // SAFETY: By this function's contract.
+        let (req, mut ack) = unsafe { Request::from_raw(skb, info, attrs) };
+        // INVARIANT: The core holds the RCU read lock exactly once during the call.
+        let section = ReadSection {
+            guard: rcu::read_lock(),
+        };
+        from_result(|| C::call(&req, &mut ack, section).map(|()| 0))
+    }
+}
+
+/// Evidence that the mutex of the subsystem `S` is held.
+///
+/// # Invariants
+///
+/// The mutex is held by the current thread, and there is one value for each time it is taken.
+pub(crate) struct Locked<S>(PhantomData<(S, *mut ())>);
+
+// SAFETY: By the type invariant there is at most one value for each `S`, and a mutex orders one
+// holder's writes before the next holder's reads.
+unsafe impl<S: Subsystem> WriteLock for Locked<S> {}
+
+/// The mutex of a subsystem, taken outside of a command.
+pub(crate) struct LockGuard<S: Subsystem>(Locked<S>);
+
+/// Takes the mutex of a subsystem; for use outside of its commands. Sleeps.
+pub(crate) fn lock<S: Subsystem>() -> LockGuard<S> {
+    const { assert!((S::ID as u32) < bindings::NFNL_SUBSYS_COUNT) };
+    // SAFETY: The core has a mutex for each number below the limit, registered or not.
+    unsafe { bindings::nfnl_lock(S::ID) };
+    // INVARIANT: Just taken.
+    LockGuard(Locked(PhantomData))
+}
+
+impl<S: Subsystem> Deref for LockGuard<S> {
+    type Target = Locked<S>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl<S: Subsystem> DerefMut for LockGuard<S> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
+}
+
+impl<S: Subsystem> Drop for LockGuard<S> {
+    fn drop(&mut self) {
+        // SAFETY: Taken in `lock`, by this thread: the type is not `Send`.
+        unsafe { bindings::nfnl_unlock(S::ID) };
+    }
+}
+
+/// The read-side section that an [`RcuCommand`] runs in.
+///
+/// # Invariants
+///
+/// The core holds the RCU read lock exactly once, and `guard` a second time.
+pub(crate) struct ReadSection {
+    guard: rcu::Guard,
+}
+
+impl Deref for ReadSection {
+    type Target = rcu::Guard;
+
+    fn deref(&self) -> &Self::Target {
+        &self.guard
+    }
+}
+
+/// A request from user space.
+///
+/// # Invariants
+///
+/// The pointers are those the core passed to the command, and valid while that runs. The
+/// subsystem's per-namespace data is registered.
+pub(crate) struct Request<'a, S> {
+    skb: NonNull<bindings::sk_buff>,
+    info: &'a bindings::nfnl_info,
+    attrs: Attrs<'a>,
+    _subsystem: PhantomData<S>,
+}
+
+impl<'a, S: Subsystem> Request<'a, S> {
+    /// # Safety
+    ///
+    /// The pointers must be the arguments of a command of `S`, which runs during `'a`.
+    unsafe fn from_raw(
+        skb: *mut bindings::sk_buff,
+        info: *const bindings::nfnl_info,
+        attrs: *const *const bindings::nlattr,
+    ) -> (Self, ExtAck<'a>) {
+        // SAFETY: The core passes valid pointers.
+        let (skb, info) = unsafe { (NonNull::new_unchecked(skb), &*info) };
+        // SAFETY: The table has one entry for each entry of the policy, parsed with it.
+        let attrs = unsafe { Attrs::from_raw(attrs, S::POLICY.len()) };
+        // SAFETY: The core made the structure for this message alone, and looks at it afterwards.
+        let ack = unsafe { ExtAck::from_raw(info.extack) };
+        // INVARIANT: A command of `S` runs, so its registration exists, which owns a `Provides`.
+        let req = Self {
+            skb,
+            info,
+            attrs,
+            _subsystem: PhantomData,
+        };
+        (req, ack)
+    }
+
+    /// The network namespace of the socket that the request came from.
+    pub(crate) fn net(&self) -> &'a Net {
+        // SAFETY: The socket keeps its namespace while the command runs.
+        unsafe { Net::from_raw(self.info.net) }
+    }
+
+    /// The subsystem's data in that namespace.
+    pub(crate) fn data(&self) -> &'a S::Data {
+        // SAFETY: By the type invariants.
+        unsafe { netns::data(self.net()) }
+    }
+
+    /// The attributes of the request.
+    pub(crate) fn attrs(&self) -> Attrs<'a> {
+        self.attrs
+    }
+
+    fn header(&self) -> &bindings::nlmsghdr {
+        // SAFETY: By the type invariants.
+        unsafe { &*self.info.nlh }
+    }
+
+    /// Whether the request carries all of these flags (`NLM_F_*`).
+    pub(crate) fn has_flags(&self, flags: u32) -> bool {
+        u32::from(self.header().nlmsg_flags) & flags == flags
+    }
+
+    /// Whether the request asks for all objects there are.
+    pub(crate) fn is_dump(&self) -> bool {
+        self.has_flags(bindings::NLM_F_DUMP)
+    }
+
+    /// Answers with one message of type `command`, which `fill` writes.
+    ///
+    /// The message is marked `NLM_F_MULTI`, as subsystems have always done. Does not sleep. Fails
+    /// with `ENOMEM`, `EMSGSIZE` if the message does not fit in a page, and `ENOBUFS` if the client
+    /// does not read.
+    pub(crate) fn reply(
+        &self,
+        command: u8,
+        fill: impl FnOnce(&mut Message<'_>) -> Result,
+    ) -> Result {
+        let skb = SkBuff::new()?;
+        // SAFETY: The request's buffer is valid.
+        let portid = unsafe { bindings::cttimeout_helper_netlink_portid(self.skb.as_ptr()) };
+
+        // SAFETY: The buffer is ours until it is sent.
+        let mut msg = unsafe {
+            put_header::<S>(
+                NonNull::new_unchecked(skb.as_raw()),
+                portid,
+                self.header().nlmsg_seq,
+                command,
+            )
+        }?;
+        fill(&mut msg)?;
+        msg.end();
+
+        // SAFETY: The namespace is valid; the function frees the buffer in any case.
+        to_result(unsafe { bindings::nfnetlink_unicast(skb.into_raw(), self.info.net, portid) })
+    }
+
+    /// Starts to send all objects, as `D` writes them.
+    ///
+    /// Returns `EINTR` when that worked: it tells the core that no further answer is due. Sleeps,
+    /// and so consumes the read-side section.
+    pub(crate) fn start_dump<D: Dump<S>>(&self, section: ReadSection) -> Result {
+        let module = this_module::<S::Module>().as_ptr();
+        let mut control = bindings::netlink_dump_control {
+            dump: Some(dump::<S, D>),
+            module,
+            ..Default::default()
+        };
+        // The module could go while we are outside of the read-side section.
+        let _module = ModuleRef::<S::Module>::try_get().ok_or(EAGAIN)?;
+
+        drop(section);
+        // SAFETY: By the invariant of `ReadSection`, the core's read lock is the only one left, and
+        // nothing that it protects is used below. The other arguments are the core's own, and the
+        // message is kept by a reference of the dump's.
+        to_result(unsafe {
+            bindings::rcu_read_unlock();
+            let ret = bindings::__netlink_dump_start(
+                self.info.sk,
+                self.skb.as_ptr(),
+                self.info.nlh,
+                &mut control,
+            );
+            bindings::rcu_read_lock();
+            ret
+        })
+    }
+}
+
+/// Begins a message with an nfnetlink header.
+///
+/// # Safety
+///
+/// `skb` must be valid, and nobody else may write to it during `'a`.
+unsafe fn put_header<'a, S: Subsystem>(
+    skb: NonNull<bindings::sk_buff>,
+    portid: u32,
+    seq: u32,
+    command: u8,
+) -> Result<Message<'a>> {
+    let msg_type = c_int::from(S::ID) << 8 | c_int::from(command);
+    // Only the kernel itself has port 0.
+    let flags = if portid != 0 { bindings::NLM_F_MULTI } else { 0 };
+    // SAFETY: By the caller's promise.
+    let nlh = unsafe {
+        bindings::cttimeout_helper_nfnl_msg_put(
+            skb.as_ptr(),
+            portid,
+            seq,
+            msg_type,
+            flags as c_int,
+            bindings::AF_UNSPEC as u8,
+            bindings::NFNETLINK_V0 as u8,
+            0,
+        )
+    };
+    let nlh = NonNull::new(nlh).ok_or(EMSGSIZE)?;
+    // SAFETY: The header was just put at the end of the buffer.
+    Ok(unsafe { Message::from_raw(skb, nlh) })
+}
+
+/// How all objects of a namespace are sent, buffer by buffer.
+pub(crate) trait Dump<S: Subsystem>: 'static {
+    /// Where to go on. All zeros is the beginning.
+    type Cursor: Zeroable;
+
+    /// A number that changes when objects come or go; never zero.
+    fn generation(data: &S::Data) -> u32;
+
+    /// Writes objects from `cursor` on, until there are no more (`Ok`) or one does not fit in the
+    /// buffer (`EMSGSIZE`), and leaves `cursor` at the first that was not written.
+    fn fill(
+        data: &S::Data,
+        out: &mut DumpBuffer<'_, S>,
+        cursor: &mut Self::Cursor,
+        rcu: &rcu::Guard,
+    ) -> Result;
+}
+
+/// A buffer of a dump.
+///
+/// # Invariants
+///
+/// The pointers are those the core passed to the dump callback, and valid while that runs.
+pub(crate) struct DumpBuffer<'a, S> {
+    skb: NonNull<bindings::sk_buff>,
+    cb: NonNull<bindings::netlink_callback>,
+    _callback: PhantomData<(&'a mut (), S)>,
+}
+
+impl<S: Subsystem> DumpBuffer<'_, S> {
+    /// Appends a message of type `command`, which `fill` writes. `EMSGSIZE` if it does not fit.
+    pub(crate) fn message(
+        &mut self,
+        command: u8,
+        fill: impl FnOnce(&mut Message<'_>) -> Result,
+    ) -> Result {
+        let cb = self.cb.as_ptr();
+        // SAFETY: The request's buffer and header are kept by the dump.
+        let (portid, seq) = unsafe {
+            (
+                bindings::cttimeout_helper_netlink_portid((*cb).skb),
+                (*(*cb).nlh).nlmsg_seq,
+            )
+        };
+        // SAFETY: The buffer is ours during the callback.
+        let mut msg = unsafe { put_header::<S>(self.skb, portid, seq, command) }?;
+        // SAFETY: The message's header is in the buffer; it is the only message under construction.
+        unsafe { bindings::cttimeout_helper_nl_dump_check_consistent(cb, msg.header()) };
+        fill(&mut msg)?;
+        msg.end();
+        Ok(())
+    }
+}
+
+/// # Safety
+///
+/// To be called by the netlink core only, for a dump that [`Request::start_dump`] started.
+unsafe extern "C" fn dump<S: Subsystem, D: Dump<S>>(
+    skb: *mut bindings::sk_buff,
+    cb: *mut bindings::netlink_callback,
+) -> c_int {
+    const {
+        let room = size_of::<bindings::netlink_callback__bindgen_ty_1>();
+        assert!(size_of::<D::Cursor>() <= room && align_of::<D::Cursor>() <= align_of::<u64>());
+    }
+    // SAFETY: The buffer belongs to the socket that the dump is for, which keeps its namespace.
+    let net = unsafe { Net::from_raw(bindings::cttimeout_helper_sock_net(skb)) };
+    // SAFETY: The core sets this memory to zero before the first call, a valid cursor, and nobody
+    // but us writes to it. It is large enough, as asserted above, and aligned for pointers.
+    let cursor = unsafe { &mut *(&raw mut (*cb).__bindgen_anon_1).cast::<D::Cursor>() };
+    let guard = rcu::read_lock();
+    // A dump does not hold the subsystem's registration, so the data could be gone.
+    let Some(data) = <S::Data as PerNet>::SUBSYS.get(net, &guard) else {
+        return 0;
+    };
+
+    // SAFETY: The core passes valid pointers.
+    let mut out = unsafe {
+        (*cb).seq = D::generation(data);
+        DumpBuffer::<S> {
+            skb: NonNull::new_unchecked(skb),
+            cb: NonNull::new_unchecked(cb),
+            _callback: PhantomData,
+        }
+    };
+    let result = D::fill(data, &mut out, cursor, &guard);
+
+    // If the objects changed while they were written, the next message shall say so, be it the one
+    // that ends the dump.
+    let generation = D::generation(data);
+    // SAFETY: As above.
+    unsafe { (*cb).seq = generation };
+
+    match result {
+        Ok(()) => 0,
+        // SAFETY: As above.
+        Err(EMSGSIZE) if unsafe { (*skb).len } > 0 => unsafe { (*skb).len }.cast_signed(),
+        Err(err) => err.to_errno(),
+    }
+}
+
+/// A registered subsystem, standing on `P`, which provides its per-namespace data.
+///
+/// When it is dropped, the subsystem is unregistered first, and then `P` goes.
+pub(crate) struct Registration<S: Subsystem, P: Provides<S::Data>> {
+    subsystem: &'static bindings::nfnetlink_subsystem,
+    _below: P,
+    _subsystem: PhantomData<S>,
+}
+
+// SAFETY: The C structure is immutable.
+unsafe impl<S: Subsystem, P: Provides<S::Data> + Send> Send for Registration<S, P> {}
+
+// SAFETY: As above.
+unsafe impl<S: Subsystem, P: Provides<S::Data> + Sync> Sync for Registration<S, P> {}
+
+impl<S: Subsystem, P: Provides<S::Data>> Registration<S, P> {
+    const SUBSYSTEM: bindings::nfnetlink_subsystem = {
+        assert!((S::ID as u32) < bindings::NFNL_SUBSYS_COUNT && S::CALLBACKS.len() <= 0xff);
+        bindings::nfnetlink_subsystem {
+            name: as_char_ptr_in_const_context(S::NAME),
+            subsys_id: S::ID,
+            cb_count: S::CALLBACKS.len() as u8,
+            cb: S::CALLBACKS.as_ptr().cast(),
+            owner: this_module::<S::Module>().as_ptr(),
+            ..pin_init::zeroed()
+        }
+    };
+
+    /// Registers the subsystem: from now on its commands are called. May sleep.
+    ///
+    /// Fails with `EBUSY` if there is another one with its number; `below` is dropped then.
+    pub(crate) fn new(below: P) -> Result<Self> {
+        let subsystem = &Self::SUBSYSTEM;
+        // SAFETY: The structure is static. The callbacks find the data they need, because `below`
+        // exists until after they were unregistered.
+        to_result(unsafe { bindings::nfnetlink_subsys_register(subsystem) })?;
+        Ok(Self {
+            subsystem,
+            _below: below,
+            _subsystem: PhantomData,
+        })
+    }
+}
+
+impl<S: Subsystem, P: Provides<S::Data>> Drop for Registration<S, P> {
+    fn drop(&mut self) {
+        // SAFETY: Registered in `new`. Waits for the mutex and for a grace period, that is, for all
+        // commands that were called.
+        unsafe { bindings::nfnetlink_subsys_unregister(self.subsystem) };
+    }
+}

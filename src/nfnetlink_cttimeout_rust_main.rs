@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Connection tracking timeout policies, set by user space through nfnetlink.
+//!
+//! This file only puts the parts together. The policies are the business of [`cttimeout`]; what it
+//! stands on is generic and could be part of the kernel crate.
+
+mod bindings;
+#[forbid(unsafe_code)]
+mod cttimeout;
+mod module;
+mod net;
+mod str;
+mod sync;
+
+use kernel::prelude::*;
+
+use crate::{
+    cttimeout::{
+        commands::CtTimeout,
+        hooks::Rules,
+        table::Policies, //
+    },
+    net::{
+        conntrack::hooks,
+        netns,
+        nfnetlink, //
+    },
+};
+
+module! {
+    type: CtTimeoutModule,
+    name: "nfnetlink_cttimeout_rust",
+    authors: ["The nfnetlink_cttimeout_rust developers"],
+    description: "Netfilter connection tracking timeout policies",
+    license: "GPL",
+    alias: ["nfnetlink-subsys-8"],
+    params: {
+        detach_in_use: bool {
+            default: false,
+            description: "delete policies even if rules use them (default: refuse)",
+        },
+    },
+}
+
+/// What the module has registered. Each registration owns the one that it depends on, so they are
+/// made and undone in the only order that is right: the namespaces' data first and last, then the
+/// hooks, then the commands.
+struct CtTimeoutModule {
+    _registration: nfnetlink::Registration<
+        CtTimeout,
+        hooks::Registration<Rules, netns::Registration<Policies>>,
+    >,
+}
+
+impl kernel::Module for CtTimeoutModule {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        let data = netns::Registration::new()?;
+        let hooks = hooks::Registration::new(data).inspect_err(|_| {
+            pr_err!("the conntrack timeout hook is taken; is nfnetlink_cttimeout loaded?\n");
+        })?;
+        let commands = nfnetlink::Registration::new(hooks).inspect_err(|_| {
+            pr_err!("the nfnetlink subsystem is taken; is nfnetlink_cttimeout loaded?\n");
+        })?;
+        Ok(Self {
+            _registration: commands,
+        })
+    }
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A doubly linked list that is read under RCU.
+//!
+//! C header: [`include/linux/rculist.h`](srctree/include/linux/rculist.h)
+
+use core::{
+    convert::Infallible,
+    ptr, //
+};
+
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic, //
+        },
+        rcu, //
+    },
+    types::Opaque,
+};
+
+use crate::bindings;
+
+/// The place of an element in an [`RcuList`].
+#[repr(transparent)]
+pub(crate) struct Links(Opaque<bindings::list_head>);
+
+// SAFETY: The links are only touched through the list, whose writers are serialized and whose
+// readers use atomic loads.
+unsafe impl Send for Links {}
+
+// SAFETY: As above.
+unsafe impl Sync for Links {}
+
+impl Links {
+    /// Links of an element that is in no list.
+    pub(crate) const fn new() -> Self {
+        Self(Opaque::uninit())
+    }
+
+    /// The head of an empty list: it points to itself.
+    fn empty_head() -> impl PinInit<Self> {
+        let init = |slot: *mut Self| {
+            let head: *mut bindings::list_head = slot.cast();
+            // SAFETY: `slot` is valid for writes, and pinned, so the address stays right.
+            unsafe { head.write(bindings::list_head { next: head, prev: head }) };
+            Ok::<(), Infallible>(())
+        };
+        // SAFETY: The closure initializes the whole of `slot`, a transparent wrapper of
+        // `list_head`.
+        unsafe { pin_init::pin_init_from_closure(init) }
+    }
+}
+
+/// The head of a list of [`Links`].
+///
+/// # Invariants
+///
+/// `head` is an initialized list head. Its elements are alive as long as they are linked, and for
+/// an RCU grace period after that.
+#[pin_data]
+#[repr(transparent)]
+pub(crate) struct RcuList {
+    #[pin]
+    head: Links,
+}
+
+impl RcuList {
+    /// Returns an initializer of an empty list.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            head <- Links::empty_head(),
+        })
+    }
+
+    /// Links an element behind all others and lets readers see it.
+    ///
+    /// # Safety
+    ///
+    /// - `links` must be part of an initialized element that is in no list, and that stays alive as
+    ///   the type invariant demands.
+    /// - The caller must be the list's only writer.
+    pub(crate) unsafe fn push_back(&self, links: *mut Links) {
+        // SAFETY: By the caller's promise; the head is initialized by the type invariant.
+        unsafe { bindings::cttimeout_helper_list_add_tail_rcu(links.cast(), self.head.0.get()) };
+    }
+
+    /// Unlinks an element. Readers that are at it can go on from it.
+    ///
+    /// # Safety
+    ///
+    /// `links` must be in this list, and the caller must be the list's only writer.
+    pub(crate) unsafe fn remove(&self, links: *mut Links) {
+        // SAFETY: By the caller's promise.
+        unsafe { bindings::cttimeout_helper_list_del_rcu(links.cast()) };
+    }
+
+    /// The element behind `links`, or the first one if `links` is null.
+    ///
+    /// # Safety
+    ///
+    /// `links` must be null, or an element that is in this list or was in it at some time since the
+    /// read-side section of `_guard` began. (For a writer that no other writer can run beside, being
+    /// in the list is enough.)
+    pub(crate) unsafe fn next(&self, links: *mut Links, _guard: &rcu::Guard) -> Option<*mut Links> {
+        let head = self.head.0.get();
+        let at: *mut bindings::list_head = if links.is_null() { head } else { links.cast() };
+
+        // SAFETY: `at` is the head or an element that is still allocated. Writers store `next` with
+        // a single release store, which this load pairs with.
+        let next = unsafe { Atomic::from_ptr(&raw mut (*at).next) }.load(Acquire);
+
+        (!ptr::eq(next, head)).then_some(next.cast())
+    }
+}

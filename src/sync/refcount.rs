@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Operations of `refcount_t` that [`Refcount`] lacks.
+//!
+//! C header: [`include/linux/refcount.h`](srctree/include/linux/refcount.h)
+
+use kernel::sync::{
+    atomic::Relaxed,
+    Refcount, //
+};
+
+use crate::bindings;
+
+/// What a count needs whose object can be found, and ended, by others.
+pub(crate) trait RefcountExt {
+    /// Increments the count unless it is zero, and tells whether it did.
+    ///
+    /// Provides control dependency ordering on success.
+    fn inc_not_zero(&self) -> bool;
+
+    /// Decrements the count from one to zero in one atomic step, or leaves it alone.
+    ///
+    /// Returns true if the count was one. Provides release ordering, and a control dependency on
+    /// success.
+    fn dec_if_one(&self) -> bool;
+
+    /// The count at this moment.
+    fn read(&self) -> u32;
+}
+
+fn as_raw(count: &Refcount) -> *mut bindings::refcount_t {
+    count.as_atomic().as_ptr().cast()
+}
+
+impl RefcountExt for Refcount {
+    #[inline]
+    fn inc_not_zero(&self) -> bool {
+        // SAFETY: The pointer comes from a reference to a `refcount_t`.
+        unsafe { bindings::cttimeout_helper_refcount_inc_not_zero(as_raw(self)) }
+    }
+
+    #[inline]
+    fn dec_if_one(&self) -> bool {
+        // SAFETY: The pointer comes from a reference to a `refcount_t`.
+        unsafe { bindings::refcount_dec_if_one(as_raw(self)) }
+    }
+
+    #[inline]
+    fn read(&self) -> u32 {
+        self.as_atomic().load(Relaxed).cast_unsigned()
+    }
+}

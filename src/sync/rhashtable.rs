@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The kernel's resizable hash table.
+//!
+//! Each table has a random seed of its own, grows and shrinks by itself, and is searched under RCU.
+//!
+//! C header: [`include/linux/rhashtable.h`](srctree/include/linux/rhashtable.h)
+
+use core::{
+    marker::PhantomData,
+    ptr::{
+        self,
+        NonNull, //
+    },
+};
+
+use kernel::{
+    error::to_result,
+    prelude::*,
+    sync::rcu,
+    transmute::AsBytes,
+    types::Opaque, //
+};
+
+use crate::bindings;
+
+/// The place of an element in an [`RHashTable`].
+#[repr(transparent)]
+pub(crate) struct Links(Opaque<bindings::rhash_head>);
+
+// SAFETY: The links are only touched by the hash table, which does its own locking.
+unsafe impl Send for Links {}
+
+// SAFETY: As above.
+unsafe impl Sync for Links {}
+
+impl Links {
+    /// Links of an element that is in no table.
+    pub(crate) const fn new() -> Self {
+        Self(Opaque::uninit())
+    }
+}
+
+/// Elements that an [`RHashTable`] can hold.
+///
+/// # Safety
+///
+/// `KEY` and `LINKS` must be the byte offsets of a `Self::Key` and of a [`Links`] within `Self`, and
+/// the key must not change while the element is in a table.
+pub(crate) unsafe trait Element: Sized {
+    /// What elements are looked up by, compared as bytes.
+    type Key: AsBytes;
+    /// Offset of the key in bytes.
+    const KEY: usize;
+    /// Offset of the links in bytes.
+    const LINKS: usize;
+}
+
+/// A hash table of `T`.
+///
+/// # Invariants
+///
+/// `table` is an initialized `struct rhashtable` with parameters [`Self::PARAMS`]. Its elements are
+/// alive as long as they are in it, and for an RCU grace period after that.
+#[pin_data(PinnedDrop)]
+pub(crate) struct RHashTable<T: Element> {
+    #[pin]
+    table: Opaque<bindings::rhashtable>,
+    _elements: PhantomData<T>,
+}
+
+// SAFETY: The table does its own locking and owns nothing but its buckets.
+unsafe impl<T: Element> Send for RHashTable<T> {}
+
+// SAFETY: As above.
+unsafe impl<T: Element> Sync for RHashTable<T> {}
+
+impl<T: Element> RHashTable<T> {
+    const KEY_LEN: usize = size_of::<T::Key>();
+
+    const PARAMS: bindings::rhashtable_params = {
+        assert!(Self::KEY_LEN <= 0xffff && T::KEY <= 0xffff && T::LINKS <= 0xffff);
+        bindings::rhashtable_params {
+            // Starts with 16 buckets instead of 64: most users keep a handful of elements.
+            nelem_hint: 8,
+            min_size: 16,
+            key_len: Self::KEY_LEN as u16,
+            key_offset: T::KEY as u16,
+            head_offset: T::LINKS as u16,
+            automatic_shrinking: true,
+            ..pin_init::zeroed()
+        }
+    };
+
+    /// Returns an initializer of an empty table. Allocates; may sleep.
+    pub(crate) fn new() -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            table <- Opaque::try_ffi_init(|slot| {
+                // SAFETY: `slot` is valid for writes and pinned; the parameters are copied.
+                to_result(unsafe {
+                    bindings::cttimeout_helper_rhashtable_init(slot, &Self::PARAMS)
+                })
+            }),
+            _elements: PhantomData,
+        })
+    }
+
+    /// Finds the element with this key.
+    ///
+    /// The element is allocated until the section of `_guard` ends, even if it is removed meanwhile.
+    pub(crate) fn find(&self, key: &T::Key, _guard: &rcu::Guard) -> Option<NonNull<T>> {
+        // SAFETY: The table is initialized by the type invariant, `key` is as long as the
+        // parameters say, and the RCU read lock is held.
+        NonNull::new(unsafe {
+            bindings::cttimeout_helper_rhashtable_lookup(
+                self.table.get(),
+                ptr::from_ref(key).cast(),
+                &Self::PARAMS,
+            )
+            .cast()
+        })
+    }
+
+    /// Inserts an element, and lets readers see it. Does not sleep.
+    ///
+    /// Fails with `EEXIST` if there is one with the same key, with `ENOMEM`, or with `EBUSY` or
+    /// `E2BIG` when the table cannot grow.
+    ///
+    /// # Safety
+    ///
+    /// `element` must be initialized, in no hash table, and stay alive as the type invariant
+    /// demands.
+    pub(crate) unsafe fn insert(&self, element: NonNull<T>) -> Result {
+        // SAFETY: By the caller's promise, `LINKS` bytes into the element are its links; the table
+        // is initialized.
+        to_result(unsafe {
+            bindings::cttimeout_helper_rhashtable_lookup_insert_fast(
+                self.table.get(),
+                element.as_ptr().byte_add(T::LINKS).cast(),
+                &Self::PARAMS,
+            )
+        })
+    }
+
+    /// Removes an element. Does not sleep.
+    ///
+    /// Returns `ENOENT` if it is not in this table.
+    ///
+    /// # Safety
+    ///
+    /// `element` must be alive.
+    pub(crate) unsafe fn remove(&self, element: NonNull<T>) -> Result {
+        // SAFETY: The element is alive, so its links and key can be read; that it is in another
+        // table or in none is noticed, because the bucket of its key is searched for its address.
+        to_result(unsafe {
+            bindings::cttimeout_helper_rhashtable_remove_fast(
+                self.table.get(),
+                element.as_ptr().byte_add(T::LINKS).cast(),
+                &Self::PARAMS,
+            )
+        })
+    }
+}
+
+#[pinned_drop]
+impl<T: Element> PinnedDrop for RHashTable<T> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: The table is initialized, and exclusive access says that no reader is left.
+        // Elements that are still in it belong to somebody else and are not touched.
+        unsafe { bindings::rhashtable_destroy(self.table.get()) };
+    }
+}
