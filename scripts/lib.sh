@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# What all scripts share: messages, the cache directory, long steps with a log.
+
+TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/nfnetlink-cttimeout-rust
+JOBS=${JOBS:-$(nproc)}
+mkdir -p "$CACHE/logs" || exit
+
+# Messages go to stderr: stdout is for results.
+say() { printf '%s\n' "$*" >&2; }
+die() {
+	say "error: $*"
+	exit 1
+}
+
+# step TITLE ESTIMATE LOG COMMAND...: runs a command with its output in a log,
+# shows a sign of life twice a minute, and on failure the end of the log.
+step() {
+	local title=$1 estimate=$2 log=$3 start=$SECONDS pid rc
+	shift 3
+	say "==> $title (about $estimate; log: $log)"
+	mkdir -p "$(dirname "$log")"
+	"$@" >"$log" 2>&1 </dev/null &
+	pid=$!
+	while kill -0 "$pid" 2>/dev/null; do
+		sleep 1
+		if [ $(((SECONDS - start) % 30)) -eq 29 ]; then
+			say "    $((SECONDS - start)) s: $(tail -n 1 "$log" | cut -c1-100)"
+			sleep 1
+		fi
+	done
+	wait "$pid"
+	rc=$?
+	if [ "$rc" -ne 0 ]; then
+		tail -n 25 "$log" >&2
+		die "$title failed after $((SECONDS - start)) s; the whole log is $log"
+	fi
+	say "    done in $((SECONDS - start)) s"
+}
+
+# with_lock NAME COMMAND...: only one process at a time runs under NAME
+with_lock() {
+	local lock=$CACHE/$1.lock
+	shift
+	(
+		flock -n 9 || {
+			say "==> waiting for another build that holds $lock"
+			flock 9
+		}
+		"$@"
+	) 9>"$lock"
+}

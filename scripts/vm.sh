@@ -1,0 +1,67 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Boots a kernel in a virtual machine, with this machine's file system as its
+# root (read-only, /tmp and /run are the guest's own), and runs a command there
+# as root. Prints the guest's console; exits with the status that the guest's
+# "--- exit status N ---" line tells, or 1 if there is none.
+#
+# usage: vm.sh [-c CPUS] [-m MEMORY] [-t SECONDS] [-i] [-a KERNEL_ARGUMENT]... BUILD_DIR COMMAND [ARG]...
+#   -i  count instructions: one CPU, whose clock advances 1 ns per instruction
+
+. "$(dirname "$0")/lib.sh"
+. "$TOP/scripts/tools.sh"
+
+cpus=2 memory=2G seconds=900 icount= appends=()
+while getopts c:m:t:ia: opt; do
+	case $opt in
+	c) cpus=$OPTARG ;;
+	m) memory=$OPTARG ;;
+	t) seconds=$OPTARG ;;
+	i) icount=y cpus=1 ;;
+	a) appends+=(-a "$OPTARG") ;;
+	*) die "usage: vm.sh [-c CPUS] [-m MEMORY] [-t SECONDS] [-i] BUILD_DIR COMMAND [ARG]..." ;;
+	esac
+done
+shift $((OPTIND - 1))
+kernel=$1/arch/x86/boot/bzImage
+shift
+[ -f "$kernel" ] || die "there is no kernel at $kernel"
+need_vm_tools
+
+# A /dev/kvm that opens does not always run a guest. Asking it to boot this
+# kernel, which ends in a panic for want of a root file system, tells.
+kvm_works() {
+	local verdict=$CACHE/kvm-$(cat /proc/sys/kernel/random/boot_id)
+	[ -w /dev/kvm ] || return 1
+	if [ ! -f "$verdict" ]; then
+		say "==> trying KVM"
+		if timeout 20 qemu-system-x86_64 -accel kvm -cpu host -machine q35 -m 512 \
+			-nodefaults -nographic -no-reboot -serial stdio -kernel "$kernel" \
+			-append "console=ttyS0 panic=-1" </dev/null 2>/dev/null |
+			grep -q 'Unable to mount root'; then
+			echo yes >"$verdict"
+		else
+			echo no >"$verdict"
+		fi
+	fi
+	grep -q yes "$verdict"
+}
+
+accel=()
+if [ -n "$icount" ]; then
+	accel=(--disable-kvm -o="-accel tcg,thread=single -icount shift=0,sleep=off")
+elif ! kvm_works; then
+	accel=(--disable-kvm -o="-accel tcg,thread=multi")
+fi
+
+console=$(mktemp "$CACHE/logs/console.XXXXXX")
+trap 'rm -f "$console"' EXIT
+# vng wants a directory of its own to run in, and no standard input.
+timeout -k 10 "$seconds" "$VNG" --run "$kernel" --force-9p "${accel[@]}" "${appends[@]}" \
+	-o="-nic none" --user root --cpus "$cpus" --memory "$memory" --verbose \
+	--cwd "$TOP" -- "$@" </dev/null 2>&1 | tr -d '\r' | tee "$console"
+
+status=$(sed -n 's/.*--- exit status \([0-9]*\) ---.*/\1/p' "$console" | tail -n 1)
+[ -n "$status" ] || say "error: the guest did not finish within $seconds s, or it crashed"
+exit "${status:-1}"
