@@ -24,6 +24,10 @@ use crate::{
 ///
 /// As long as one exists, `rmmod` answers `EWOULDBLOCK` ("module is in use").
 ///
+/// Dropping the last one in code of the module itself needs something else that the module's exit
+/// waits for until that code has returned: a registration's callbacks (which unregistering waits
+/// for), or RCU.
+///
 /// # Invariants
 ///
 /// Each value stands for one count on the module's reference counter.
@@ -36,7 +40,8 @@ impl<M: ModuleMetadata> ModuleRef<M> {
     pub(crate) fn try_get() -> Option<Self> {
         // SAFETY: `THIS_MODULE` of the running module is valid (null when it is built in, which
         // `try_module_get` accepts).
-        let live = unsafe { bindings::cttimeout_helper_try_module_get(this_module::<M>().as_ptr()) };
+        let live =
+            unsafe { bindings::cttimeout_helper_try_module_get(this_module::<M>().as_ptr()) };
         // INVARIANT: The count was just taken.
         live.then_some(Self(PhantomData))
     }
@@ -61,9 +66,7 @@ impl<M: ModuleMetadata> ModuleRef<M> {
 
 impl<M: ModuleMetadata> Drop for ModuleRef<M> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant there is a count to give back. Our callers run under RCU,
-        // a mutex or a semaphore that the module's exit path waits for, so that the code that
-        // follows is not unloaded under their feet.
+        // SAFETY: By the type invariant there is a count to give back.
         unsafe { bindings::cttimeout_helper_module_put(this_module::<M>().as_ptr()) };
     }
 }
@@ -77,10 +80,7 @@ pub(crate) struct Pinned<P, M: ModuleMetadata> {
 impl<P, M: ModuleMetadata> Pinned<P, M> {
     /// Puts the two together.
     pub(crate) fn new(pointer: P, module: ModuleRef<M>) -> Self {
-        Self {
-            pointer,
-            module,
-        }
+        Self { pointer, module }
     }
 
     /// The pointer. The reference to the module is dropped.

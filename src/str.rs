@@ -25,6 +25,7 @@ impl<const N: usize> PaddedStr<N> {
     ///
     /// Returns [`None`] if that is more than `N - 1` bytes.
     pub(crate) fn new(bytes: &[u8]) -> Option<Self> {
+        Self::assert_no_padding();
         let len = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
         let mut padded = [0; N];
         if len >= N {
@@ -44,6 +45,7 @@ impl<const N: usize> PaddedStr<N> {
     /// `ptr` must point to bytes that are valid for reads up to and including the first NUL, or `N`
     /// bytes.
     pub(crate) unsafe fn from_char_ptr(ptr: *const c_char) -> Option<Self> {
+        Self::assert_no_padding();
         let mut padded = [0; N];
         for (i, byte) in padded.iter_mut().enumerate() {
             // SAFETY: No byte before this one was NUL, and `i` is below `N`.
@@ -56,13 +58,17 @@ impl<const N: usize> PaddedStr<N> {
         None
     }
 
+    const fn assert_no_padding() {
+        const { assert!(N != 0 && size_of::<Self>() == N) };
+    }
+
     /// The string with its terminator.
     pub(crate) fn as_c_str(&self) -> &CStr {
         CStr::from_bytes_until_nul(&self.0).unwrap_or_default()
     }
 }
 
-// SAFETY: A `u8` array has no padding, and `N` is a multiple of the alignment, see below.
+// SAFETY: There is no padding: no value can be made if `N` is not a multiple of the alignment.
 unsafe impl<const N: usize> AsBytes for PaddedStr<N> {}
 
 // SAFETY: All zeros is the empty string.

@@ -28,7 +28,7 @@ use crate::{
                 Timeouts, //
             },
             MAX_TIMEOUT_SECS,
-            TIMEOUT_NAME_MAX,
+            TIMEOUT_NAME_MAX, //
         },
         netlink::{
             Attr,

@@ -96,11 +96,7 @@ impl MutexCommand<CtTimeout> for New {
     }
 }
 
-fn new<'a>(
-    req: &Req<'a>,
-    ack: &mut ExtAck<'_>,
-    lock: &mut Locked<CtTimeout>,
-) -> Outcome<'a> {
+fn new<'a>(req: &Req<'a>, ack: &mut ExtAck<'_>, lock: &mut Locked<CtTimeout>) -> Outcome<'a> {
     let attrs = RequestAttrs(req.attrs());
     attrs.require(attrs::NAME)?;
     let l3num = attrs.require(attrs::L3PROTO)?.be16()?;
@@ -225,7 +221,7 @@ impl MutexCommand<CtTimeout> for Delete {
     }
 }
 
-/// Whether a policy may go, and if so, keeps new rules away from it.
+/// Whether a policy may go. By default that settles it: no rule can get the policy from here on.
 fn retire(uses: &Uses) -> Result<(), Reason> {
     match uses.retire() {
         // The rules keep the object, and go on applying it until they go themselves.
@@ -261,7 +257,7 @@ fn flush(req: &Req<'_>, ack: &mut ExtAck<'_>, lock: &mut Locked<CtTimeout>) {
         },
         |policy| batch.push(policy.into_inner()),
     );
-    batch.finish();
+    drop(batch);
 
     match kept {
         0 => (),
@@ -274,18 +270,22 @@ fn flush(req: &Req<'_>, ack: &mut ExtAck<'_>, lock: &mut Locked<CtTimeout>) {
 struct DefaultSet;
 
 impl MutexCommand<CtTimeout> for DefaultSet {
-    fn call(req: &Req<'_>, ack: &mut ExtAck<'_>, _lock: &mut Locked<CtTimeout>) -> Result {
-        default_set(req, ack).map_err(|refusal| refusal.report(ack))
+    fn call(req: &Req<'_>, ack: &mut ExtAck<'_>, lock: &mut Locked<CtTimeout>) -> Result {
+        default_set(req, ack, lock).map_err(|refusal| refusal.report(ack))
     }
 }
 
-fn default_set<'a>(req: &Req<'a>, ack: &mut ExtAck<'_>) -> Outcome<'a> {
+fn default_set<'a>(
+    req: &Req<'a>,
+    ack: &mut ExtAck<'_>,
+    lock: &mut Locked<CtTimeout>,
+) -> Outcome<'a> {
     let attrs = RequestAttrs(req.attrs());
     attrs.require(attrs::L4PROTO)?;
     attrs.require(attrs::DATA)?;
     Ok(attrs
         .timeouts(attrs.l4proto()?, ack)?
-        .set_defaults(req.net())?)
+        .set_defaults(req.net(), lock)?)
 }
 
 /// `IPCTNL_MSG_TIMEOUT_DEFAULT_GET`: answers with the default timeouts of a protocol.

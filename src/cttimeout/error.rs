@@ -40,10 +40,8 @@ pub(crate) enum Reason {
     TooLong,
     /// Rules use the policy.
     InUse { rules: u32 },
-    /// The module is being unloaded; the request is to be looked at anew.
+    /// The module is being unloaded.
     GoingAway,
-    /// What a function of the kernel returned. If it has left a message of its own, that stays.
-    Kernel(Error),
 }
 
 impl Reason {
@@ -55,13 +53,9 @@ impl Reason {
             Reason::NotReplaced | Reason::InUse { .. } => EBUSY,
             Reason::Untracked(_) => EOPNOTSUPP,
             Reason::TooLong => ERANGE,
-            Reason::GoingAway => EAGAIN,
-            Reason::Kernel(err) => err,
+            // What netlink itself answers when it cannot hold a module.
+            Reason::GoingAway => EPROTONOSUPPORT,
         }
-    }
-
-    fn has_message(self) -> bool {
-        !matches!(self, Reason::GoingAway | Reason::Kernel(_))
     }
 }
 
@@ -87,7 +81,6 @@ impl fmt::Display for Reason {
             Reason::InUse { rules: 1 } => f.write_str("policy is used by 1 rule"),
             Reason::InUse { rules } => f.write_fmt(fmt!("policy is used by {rules} rules")),
             Reason::GoingAway => f.write_str("the module is being unloaded"),
-            Reason::Kernel(err) => f.write_fmt(fmt!("error {}", err.to_errno())),
         }
     }
 }
@@ -113,8 +106,12 @@ impl fmt::Display for Protocol {
 }
 
 /// A request that is refused: the reason, and the attribute to blame, if it is one.
+///
+/// When a function of the kernel refused it, there is only the error that it returned; if it has left
+/// a message, that stays.
 pub(crate) struct Refusal<'a> {
-    reason: Reason,
+    errno: Error,
+    reason: Option<Reason>,
     attr: Option<Attr<'a>>,
 }
 
@@ -125,35 +122,43 @@ impl<'a> Refusal<'a> {
     /// Blames an attribute.
     pub(crate) fn at(attr: Attr<'a>, reason: Reason) -> Self {
         Self {
-            reason,
             attr: Some(attr),
+            ..reason.into()
         }
     }
 
     /// Tells user space. The only place where a refusal becomes a return value.
     pub(crate) fn report(self, ack: &mut ExtAck<'_>) -> Error {
-        if self.reason.has_message() {
-            ack.set_message(self.reason);
+        if let Some(reason) = self.reason {
+            ack.set_message(reason);
         }
-        if let Reason::Missing(attr_type) = self.reason {
+        if let Some(Reason::Missing(attr_type)) = self.reason {
             ack.set_missing(attr_type);
         }
         if let Some(attr) = self.attr {
             ack.set_bad_attr(attr);
         }
-        self.reason.errno()
+        self.errno
     }
 }
 
 impl From<Reason> for Refusal<'_> {
     fn from(reason: Reason) -> Self {
-        Self { reason, attr: None }
+        Self {
+            errno: reason.errno(),
+            reason: Some(reason),
+            attr: None,
+        }
     }
 }
 
 impl From<Error> for Refusal<'_> {
     fn from(err: Error) -> Self {
-        Reason::Kernel(err).into()
+        Self {
+            errno: err,
+            reason: None,
+            attr: None,
+        }
     }
 }
 

@@ -69,12 +69,15 @@ impl Uses {
     /// Declares the policy dead, unless a rule uses it. In the race with a rule that is just being
     /// added, exactly one of the two succeeds.
     pub(crate) fn retire(&self) -> Result<(), Reason> {
-        if self.0.dec_if_one() {
-            return Ok(());
+        while !self.0.dec_if_one() {
+            match self.count() {
+                0 => break,
+                // The last rule has gone in between: nothing to complain about.
+                1 => continue,
+                count => return Err(Reason::InUse { rules: count - 1 }),
+            }
         }
-        Err(Reason::InUse {
-            rules: self.count().saturating_sub(1),
-        })
+        Ok(())
     }
 
     /// The number for user space: 1, and 1 for each rule.

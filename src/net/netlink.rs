@@ -9,7 +9,6 @@
 //! [`include/linux/netlink.h`](srctree/include/linux/netlink.h)
 
 use core::{
-    ffi::c_int,
     fmt::Write,
     marker::PhantomData,
     ptr::{
@@ -22,9 +21,10 @@ use core::{
 use kernel::{
     alloc::AllocError,
     error::to_result,
+    ffi::c_int,
     fmt,
     prelude::*,
-    str::Formatter,
+    str::Formatter, //
 };
 
 use crate::bindings;
@@ -68,7 +68,9 @@ impl<'a> Attr<'a> {
         let len = usize::from(unsafe { (*self.as_raw()).nla_len });
         // SAFETY: By the type invariant `len` bytes can be read, the header among them; the parser
         // lets none pass that is shorter than its header.
-        unsafe { slice::from_raw_parts(self.attr.add(1).cast().as_ptr(), len.saturating_sub(header)) }
+        unsafe {
+            slice::from_raw_parts(self.attr.add(1).cast().as_ptr(), len.saturating_sub(header))
+        }
     }
 
     fn bytes<const N: usize>(self) -> Result<[u8; N]> {
@@ -180,7 +182,9 @@ impl<'a, const N: usize> NestedAttrs<'a, N> {
     /// All attributes, in the order of their types.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Attr<'a>> + '_ {
         // SAFETY: By the type invariant.
-        self.table.iter().filter_map(|attr| unsafe { Attr::from_raw(*attr) })
+        self.table
+            .iter()
+            .filter_map(|attr| unsafe { Attr::from_raw(*attr) })
     }
 
     /// The table for C, which does not change it.

@@ -7,16 +7,16 @@
 
 use core::{
     cell::UnsafeCell,
-    ffi::{
-        c_int,
-        c_uint, //
-    },
     marker::PhantomData,
     ptr, //
 };
 
 use kernel::{
     error::to_result,
+    ffi::{
+        c_int,
+        c_uint, //
+    },
     prelude::*,
     sync::{
         atomic::{
@@ -36,7 +36,8 @@ use crate::bindings;
 ///
 /// # Invariants
 ///
-/// References point to a namespace whose exit handlers have not finished.
+/// References point to a namespace that is set up, and whose exit handlers have not begun to run or
+/// are waiting for who holds the reference.
 #[repr(transparent)]
 pub(crate) struct Net(Opaque<bindings::net>);
 
@@ -113,8 +114,8 @@ impl<T: PerNet> Subsys<T> {
     ///
     /// The C core must have assigned the index, and must not have taken it back.
     unsafe fn slot(&self, net: *const bindings::net) -> *mut T {
-        // The core allocates with kzalloc().
-        const { assert!(align_of::<T>() <= align_of::<u64>()) };
+        // The core allocates with kzalloc(), and takes no size for no data.
+        const { assert!(size_of::<T>() > 0 && align_of::<T>() <= align_of::<u64>()) };
         // SAFETY: By the caller's promise.
         unsafe { bindings::cttimeout_helper_net_generic(net, *self.id.get()).cast() }
     }

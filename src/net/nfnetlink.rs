@@ -8,7 +8,6 @@
 //! C header: [`include/linux/netfilter/nfnetlink.h`](srctree/include/linux/netfilter/nfnetlink.h)
 
 use core::{
-    ffi::c_int,
     marker::PhantomData,
     ops::{
         Deref,
@@ -22,6 +21,7 @@ use kernel::{
         from_result,
         to_result, //
     },
+    ffi::c_int,
     module::this_module,
     prelude::*,
     str::as_char_ptr_in_const_context,
@@ -69,8 +69,8 @@ pub(crate) trait Subsystem: Sized + Send + Sync + 'static {
 
 /// A command that runs under the subsystem's mutex. It may sleep.
 pub(crate) trait MutexCommand<S: Subsystem> {
-    /// Carries out the command. An error becomes the answer; `EAGAIN` makes the core try again from
-    /// the start, looking the subsystem up anew.
+    /// Carries out the command. An error becomes the answer, except `EAGAIN`, which makes the core
+    /// try again from the start.
     fn call(req: &Request<'_, S>, ack: &mut ExtAck<'_>, lock: &mut Locked<S>) -> Result;
 }
 
@@ -281,8 +281,10 @@ impl<'a, S: Subsystem> Request<'a, S> {
     }
 
     /// Whether the request asks for all objects there are.
+    ///
+    /// `NLM_F_DUMP` is two bits; as everywhere in netfilter, one of them is enough.
     pub(crate) fn is_dump(&self) -> bool {
-        self.has_flags(bindings::NLM_F_DUMP)
+        u32::from(self.header().nlmsg_flags) & bindings::NLM_F_DUMP != 0
     }
 
     /// Answers with one message of type `command`, which `fill` writes.
@@ -326,8 +328,9 @@ impl<'a, S: Subsystem> Request<'a, S> {
             module,
             ..Default::default()
         };
-        // The module could go while we are outside of the read-side section.
-        let _module = ModuleRef::<S::Module>::try_get().ok_or(EAGAIN)?;
+        // The module could go while we are outside of the read-side section. (Not EAGAIN: the core
+        // would try again at once, and keep the CPU from the one that unloads the module.)
+        let _module = ModuleRef::<S::Module>::try_get().ok_or(EPROTONOSUPPORT)?;
 
         drop(section);
         // SAFETY: By the invariant of `ReadSection`, the core's read lock is the only one left, and
@@ -360,7 +363,11 @@ unsafe fn put_header<'a, S: Subsystem>(
 ) -> Result<Message<'a>> {
     let msg_type = c_int::from(S::ID) << 8 | c_int::from(command);
     // Only the kernel itself has port 0.
-    let flags = if portid != 0 { bindings::NLM_F_MULTI } else { 0 };
+    let flags = if portid != 0 {
+        bindings::NLM_F_MULTI
+    } else {
+        0
+    };
     // SAFETY: By the caller's promise.
     let nlh = unsafe {
         bindings::cttimeout_helper_nfnl_msg_put(
@@ -442,15 +449,16 @@ unsafe extern "C" fn dump<S: Subsystem, D: Dump<S>>(
 ) -> c_int {
     const {
         let room = size_of::<bindings::netlink_callback__bindgen_ty_1>();
-        assert!(size_of::<D::Cursor>() <= room && align_of::<D::Cursor>() <= align_of::<u64>());
+        let align = align_of::<bindings::netlink_callback__bindgen_ty_1>();
+        assert!(size_of::<D::Cursor>() <= room && align_of::<D::Cursor>() <= align);
     }
     // SAFETY: The buffer belongs to the socket that the dump is for, which keeps its namespace.
     let net = unsafe { Net::from_raw(bindings::cttimeout_helper_sock_net(skb)) };
     // SAFETY: The core sets this memory to zero before the first call, a valid cursor, and nobody
-    // but us writes to it. It is large enough, as asserted above, and aligned for pointers.
+    // but us writes to it. It is large enough and aligned, as asserted above.
     let cursor = unsafe { &mut *(&raw mut (*cb).__bindgen_anon_1).cast::<D::Cursor>() };
     let guard = rcu::read_lock();
-    // A dump does not hold the subsystem's registration, so the data could be gone.
+    // A dump holds the module, but nothing says that a module keeps its registrations to its end.
     let Some(data) = <S::Data as PerNet>::SUBSYS.get(net, &guard) else {
         return 0;
     };

@@ -45,7 +45,12 @@ impl Links {
         let init = |slot: *mut Self| {
             let head: *mut bindings::list_head = slot.cast();
             // SAFETY: `slot` is valid for writes, and pinned, so the address stays right.
-            unsafe { head.write(bindings::list_head { next: head, prev: head }) };
+            unsafe {
+                head.write(bindings::list_head {
+                    next: head,
+                    prev: head,
+                })
+            };
             Ok::<(), Infallible>(())
         };
         // SAFETY: The closure initializes the whole of `slot`, a transparent wrapper of
@@ -108,8 +113,9 @@ impl RcuList {
         let head = self.head.0.get();
         let at: *mut bindings::list_head = if links.is_null() { head } else { links.cast() };
 
-        // SAFETY: `at` is the head or an element that is still allocated. Writers store `next` with
-        // a single release store, which this load pairs with.
+        // SAFETY: `at` is the head or an element that is still allocated. Writers store `next` as a
+        // whole: list_add_tail_rcu() with release, which this load pairs with; list_del_rcu()
+        // without, because the element that it leads to was published before.
         let next = unsafe { Atomic::from_ptr(&raw mut (*at).next) }.load(Acquire);
 
         (!ptr::eq(next, head)).then_some(next.cast())

@@ -313,8 +313,9 @@ where
 
     /// Removes a node and returns its owner.
     ///
-    /// The hash table comes first: who finds a node there, within a read-side section, can go on
-    /// along the list from it, because it was still linked when the section began.
+    /// The hash table comes first, for the sake of `seek`: who still finds a node there is in a
+    /// read-side section that began before the node left the list, and so before any later removal
+    /// of the nodes that follow it; their memory outlives that section.
     ///
     /// # Safety
     ///
@@ -397,7 +398,7 @@ where
                 return Err(err);
             }
             // SAFETY: The node was reached along the list within this section, or found in the hash
-            // table, which it leaves before the list.
+            // table, which it leaves before the list: see `remove`.
             at = unsafe { self.order.next(links, guard) };
         }
         cursor.finish();

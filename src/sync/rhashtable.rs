@@ -80,6 +80,8 @@ impl<T: Element> RHashTable<T> {
 
     const PARAMS: bindings::rhashtable_params = {
         assert!(Self::KEY_LEN <= 0xffff && T::KEY <= 0xffff && T::LINKS <= 0xffff);
+        // Keys of whole words are hashed by the word.
+        assert!(Self::KEY_LEN % 4 != 0 || align_of::<T::Key>() % 4 == 0);
         bindings::rhashtable_params {
             // Starts with 16 buckets instead of 64: most users keep a handful of elements.
             nelem_hint: 8,

@@ -22,8 +22,7 @@ use kernel::{
     sync::{
         atomic::{
             Atomic,
-            Full,
-            Release, //
+            Full, //
         },
         rcu, //
     },
@@ -73,11 +72,8 @@ pub(crate) trait TimeoutHooks: Send + Sync + 'static {
 ///
 /// When it is dropped, the slot is cleared, those who are using it are waited for, and then `P`
 /// goes.
-///
-/// # Invariants
-///
-/// The kernel's slot points to the hooks of `H`.
 pub(crate) struct Registration<H: TimeoutHooks, P: Provides<H::Data>> {
+    hooks: &'static bindings::nf_ct_timeout_hooks,
     _below: P,
     _hooks: PhantomData<H>,
 }
@@ -102,9 +98,10 @@ impl<H: TimeoutHooks, P: Provides<H::Data>> Registration<H, P> {
     /// Fails with `EBUSY` if others are installed; `below` is dropped then.
     pub(crate) fn new(below: P) -> Result<Self> {
         // Full ordering: who finds the hooks in the slot finds what they rely on.
-        match slot().cmpxchg(ptr::null(), &Self::HOOKS, Full) {
-            // INVARIANT: The slot was empty and is ours now.
+        let hooks: &'static _ = &Self::HOOKS;
+        match slot().cmpxchg(ptr::null(), hooks, Full) {
             Ok(_) => Ok(Self {
+                hooks,
                 _below: below,
                 _hooks: PhantomData,
             }),
@@ -153,7 +150,9 @@ impl<H: TimeoutHooks, P: Provides<H::Data>> Registration<H, P> {
 
 impl<H: TimeoutHooks, P: Provides<H::Data>> Drop for Registration<H, P> {
     fn drop(&mut self) {
-        slot().store(ptr::null(), Release);
+        // The C module stores to the slot without looking, after it has registered with nfnetlink.
+        // If it was loaded at the same moment, its hooks are there, and must stay.
+        let _ = slot().cmpxchg(self.hooks, ptr::null(), Full);
         // SAFETY: There are no requirements; module exit may sleep.
         unsafe { bindings::synchronize_net() };
     }

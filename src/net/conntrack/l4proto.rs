@@ -8,13 +8,11 @@
 //! C header:
 //! [`include/net/netfilter/nf_conntrack_l4proto.h`](srctree/include/net/netfilter/nf_conntrack_l4proto.h)
 
-use core::{
-    ffi::c_void,
-    ptr, //
-};
+use core::ptr;
 
 use kernel::{
     error::to_result,
+    ffi::c_void,
     prelude::*, //
 };
 
@@ -29,6 +27,7 @@ use crate::{
         },
         netns::Net,
     },
+    sync::rcu_map::WriteLock,
 };
 
 /// The largest number of timeouts that a tracker may have; TCP, with 14, has most.
@@ -147,14 +146,17 @@ impl<'a> TimeoutAttrs<'a> {
             return Err(EOPNOTSUPP);
         }
         // SAFETY: The array has room for `size` bytes, as just checked.
-        unsafe { self.proto.convert(&self.attrs, net, timeouts.words.as_mut_ptr().cast()) }?;
+        unsafe {
+            self.proto
+                .convert(&self.attrs, net, timeouts.words.as_mut_ptr().cast())
+        }?;
         Ok(timeouts)
     }
 
     /// Makes them the defaults of `net`; those that are absent stay as they are.
     ///
-    /// Packets see each new value at once. The caller must hold off other writers.
-    pub(crate) fn set_defaults(&self, net: &Net) -> Result {
+    /// Packets see each new value at once.
+    pub(crate) fn set_defaults(&self, net: &Net, _lock: &mut impl WriteLock) -> Result {
         // SAFETY: Null asks the tracker to write to its own data in `net`.
         unsafe { self.proto.convert(&self.attrs, net, ptr::null_mut()) }
     }

@@ -19,10 +19,6 @@
 
 use core::{
     alloc::Layout,
-    ffi::{
-        c_int,
-        c_void, //
-    },
     marker::PhantomData,
     mem::{
         self,
@@ -41,6 +37,10 @@ use kernel::{
         Flags,
         KVVec,
         NumaNode, //
+    },
+    ffi::{
+        c_int,
+        c_void, //
     },
     prelude::*,
     sync::{
@@ -370,7 +370,7 @@ impl<'a, T> TimeoutRef<'a, T> {
     }
 }
 
-/// A number of objects to be taken off all flows of a namespace in one walk.
+/// A number of objects to be taken off all flows of a namespace, in one walk, when it is dropped.
 pub(crate) struct DetachBatch<'a, T> {
     net: &'a Net,
     timeouts: KVVec<Timeout<T>>,
@@ -391,16 +391,19 @@ impl<'a, T> DetachBatch<'a, T> {
         let Err(timeout) = timeout.try_end() else {
             return;
         };
-        if self.timeouts.reserve(1, GFP_KERNEL_ACCOUNT).is_err() {
+        // Not charged to the caller: it is given back right away, and a caller at its limit would make
+        // us walk the table once for each object.
+        if self.timeouts.reserve(1, GFP_KERNEL).is_err() {
             timeout.detach(self.net);
             return;
         }
         // There is room for it, so this does not fail.
-        let _ = self.timeouts.push(timeout, GFP_KERNEL_ACCOUNT);
+        let _ = self.timeouts.push(timeout, GFP_KERNEL);
     }
+}
 
-    /// Takes the objects off all flows, and drops the references. Sleeps.
-    pub(crate) fn finish(mut self) {
+impl<T> Drop for DetachBatch<'_, T> {
+    fn drop(&mut self) {
         if self.timeouts.is_empty() {
             return;
         }
