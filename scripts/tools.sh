@@ -1,3 +1,223 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
-need_vm_tools() { export PATH=/tmp/venv/bin:$PATH; VNG=/tmp/venv/bin/vng; }
+#
+# Finds the tools that a build or a virtual machine needs, installs what is
+# missing, or says what to install. Sourced after lib.sh; call
+#
+#   need_build_tools   sets RUSTC, LLVM_MAJOR, BINDGEN and the array KMAKE
+#   need_vm_tools      sets VNG and puts the test clients on PATH
+#
+# RUSTC=, BINDGEN= and LLVM_MAJOR= in the environment are used as they are.
+
+RUST_MIN=1.85.0    # what Linux 7.3 asks for (scripts/min-tool-version.sh)
+BINDGEN_MIN=0.71.1
+LLVM_MIN=17
+BINDGEN_VERSION=0.72.1
+VIRTME_NG_VERSION=1.42
+
+have() { command -v "$1" >/dev/null 2>&1; }
+version_ge() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
+
+# apt_candidate PACKAGE: the version that apt would install, if any
+apt_candidate() {
+	have apt-cache || return 1
+	apt-cache policy "$1" 2>/dev/null | sed -n 's/^ *Candidate: *\([0-9].*\)/\1/p' | grep .
+}
+
+apt_refresh() {
+	[ -z "${APT_REFRESHED:-}" ] || return 0
+	APT_REFRESHED=y
+	have apt-get || return 0
+	step "reading the package lists" "10 s" "$CACHE/logs/apt-update.log" apt_run update || true
+}
+
+apt_run() {
+	local sudo=
+	[ "$(id -u)" -eq 0 ] || sudo=sudo
+	$sudo env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 "$@"
+}
+
+apt_install() {
+	have apt-get || die "please install the equivalent of these Debian packages: $*"
+	[ "$(id -u)" -eq 0 ] || have sudo ||
+		die "please run as root: apt-get install $*"
+	apt_refresh
+	step "installing $*" "1 min" "$CACHE/logs/apt-install.log" \
+		apt_run install -y --no-install-recommends "$@"
+	hash -r
+}
+
+# need_commands COMMAND:PACKAGE...
+need_commands() {
+	local item missing=()
+	for item in "$@"; do
+		have "${item%%:*}" || missing+=("${item#*:}")
+	done
+	[ ${#missing[@]} -eq 0 ] || apt_install "${missing[@]}"
+}
+
+# need_files FILE:PACKAGE...
+need_files() {
+	local item missing=()
+	for item in "$@"; do
+		[ -e "${item%%:*}" ] || missing+=("${item#*:}")
+	done
+	[ ${#missing[@]} -eq 0 ] || apt_install "${missing[@]}"
+}
+
+# A compiler fits if it is new enough and comes with the source of the standard
+# library, which the kernel builds itself. rustup's often come without.
+rustc_fits() {
+	local version sysroot
+	version=$("$1" --version 2>/dev/null | sed -n 's/^rustc \([0-9.]*\).*/\1/p')
+	sysroot=$("$1" --print sysroot 2>/dev/null)
+	[ -n "$version" ] && version_ge "$version" "$RUST_MIN" &&
+		[ -f "$sysroot/lib/rustlib/src/rust/library/core/src/lib.rs" ]
+}
+
+find_rustc() {
+	local rustc
+	[ -z "${RUSTC:-}" ] || {
+		rustc_fits "$RUSTC" ||
+			die "RUSTC=$RUSTC is older than $RUST_MIN or lacks the library source (rust-src)"
+		return
+	}
+	for rustc in /usr/bin/rustc "$(command -v rustc)"; do
+		if [ -n "$rustc" ] && rustc_fits "$rustc"; then
+			RUSTC=$rustc
+			return
+		fi
+	done
+	return 1
+}
+
+need_rustc() {
+	local packages version
+	find_rustc && return
+	apt_refresh
+	for packages in "rustc rust-src rustfmt rust-clippy" \
+		"rustc-web rust-web-src rustfmt-web rust-web-clippy"; do
+		version=$(apt_candidate "${packages%% *}") || continue
+		if version_ge "$version" "$RUST_MIN"; then
+			# shellcheck disable=SC2086
+			apt_install $packages
+			find_rustc && return
+		fi
+	done
+	die "please install rustc >= $RUST_MIN together with its library source (rust-src)"
+}
+
+# rustfmt and clippy live beside the compiler they belong to.
+need_rust_linters() {
+	local dir
+	dir=$(dirname "$RUSTC")
+	if [ ! -x "$dir/rustfmt" ] || [ ! -x "$dir/clippy-driver" ]; then
+		case $(dpkg -S "$(readlink -f "$RUSTC")" 2>/dev/null) in
+		rustc-web:*) apt_install rustfmt-web rust-web-clippy ;;
+		rustc:*) apt_install rustfmt rust-clippy ;;
+		*) die "please install rustfmt and clippy for $RUSTC" ;;
+		esac
+	fi
+	RUSTFMT=$dir/rustfmt CLIPPY_DRIVER=$dir/clippy-driver
+}
+
+llvm_is_there() {
+	local lib=/usr/lib/llvm-$1
+	[ -x "$lib/bin/clang" ] && [ -x "$lib/bin/ld.lld" ] && [ -x "$lib/bin/llvm-ar" ] &&
+		have "clang-$1" && have "ld.lld-$1" && have "llvm-ar-$1" &&
+		compgen -G "$lib/lib/libclang*.so*" >/dev/null
+}
+
+# One LLVM for C and Rust: the one rustc was built with, or else the newest.
+need_llvm() {
+	local rust_llvm n
+	rust_llvm=$("$RUSTC" -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
+	[ -z "${LLVM_MAJOR:-}" ] || rust_llvm=$LLVM_MAJOR
+	if llvm_is_there "$rust_llvm"; then
+		LLVM_MAJOR=$rust_llvm
+		return
+	fi
+	apt_refresh
+	for n in "$rust_llvm" $(seq 30 -1 "$LLVM_MIN"); do
+		if llvm_is_there "$n" || apt_candidate "clang-$n" >/dev/null; then
+			llvm_is_there "$n" || apt_install "clang-$n" "lld-$n" "llvm-$n" "libclang-$n-dev"
+			LLVM_MAJOR=$n
+			return
+		fi
+	done
+	die "please install clang, lld, llvm and libclang, version $LLVM_MIN or newer"
+}
+
+bindgen_fits() {
+	local version
+	version=$("$1" --version workaround-for-0.69.0 2>/dev/null | sed -n 's/^bindgen \([0-9.]*\).*/\1/p')
+	[ -n "$version" ] && version_ge "$version" "$BINDGEN_MIN"
+}
+
+need_bindgen() {
+	local bindgen version own=$CACHE/tools/bin/bindgen
+	for bindgen in "${BINDGEN:-}" bindgen "$own"; do
+		if [ -n "$bindgen" ] && bindgen_fits "$bindgen"; then
+			BINDGEN=$(command -v "$bindgen")
+			return
+		fi
+	done
+	[ -z "${BINDGEN:-}" ] || die "BINDGEN=$BINDGEN is older than $BINDGEN_MIN"
+	apt_refresh
+	if version=$(apt_candidate bindgen) && version_ge "$version" "$BINDGEN_MIN"; then
+		apt_install bindgen
+		BINDGEN=$(command -v bindgen)
+		return
+	fi
+	if ! have cargo; then
+		apt_candidate cargo-web >/dev/null && apt_install cargo-web
+	fi
+	have cargo || die "please install bindgen >= $BINDGEN_MIN, or cargo to build it with"
+	# The compiler for the kernel need not be the one that cargo wants.
+	step "building bindgen $BINDGEN_VERSION" "90 s" "$CACHE/logs/bindgen.log" \
+		env -u RUSTC cargo install bindgen-cli --version "$BINDGEN_VERSION" --locked \
+		--root "$CACHE/tools"
+	BINDGEN=$own
+}
+
+need_build_tools() {
+	need_commands make:make flex:flex bison:bison bc:bc cpio:cpio rsync:rsync xz:xz-utils \
+		depmod:kmod perl:perl gcc:gcc python3:python3
+	need_files /usr/include/libelf.h:libelf-dev /usr/include/openssl/ssl.h:libssl-dev \
+		/usr/include/stdio.h:libc6-dev
+	need_rustc
+	need_rust_linters
+	need_llvm
+	need_bindgen
+	# shellcheck disable=SC2034
+	KMAKE=(make "LLVM=-$LLVM_MAJOR" "RUSTC=$RUSTC" "BINDGEN=$BINDGEN" "RUSTFMT=$RUSTFMT"
+		"CLIPPY_DRIVER=$CLIPPY_DRIVER")
+	export LIBCLANG_PATH=/usr/lib/llvm-$LLVM_MAJOR/lib
+}
+
+# virtme-ng boots a kernel with the host's file system, so the guest's clients
+# are the host's.
+need_vm_tools() {
+	local venv=$CACHE/venv-$VIRTME_NG_VERSION
+	export PATH=$PATH:/usr/sbin:/sbin
+	need_commands qemu-system-x86_64:qemu-system-x86 nfct:nfct conntrack:conntrack \
+		iptables-legacy:iptables nft:nftables ip:iproute2 ping:iputils-ping \
+		modprobe:kmod ps:procps
+	# nfct looks protocol names up there.
+	need_files /etc/protocols:netbase /usr/bin/python3:python3
+	VNG=$venv/bin/vng
+	if [ ! -f "$venv/complete" ]; then
+		/usr/bin/python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
+		with_lock venv make_venv "$venv"
+	fi
+	export PATH=$venv/bin:$PATH
+}
+
+make_venv() {
+	[ ! -f "$1/complete" ] || return 0
+	rm -rf "$1"
+	step "installing virtme-ng $VIRTME_NG_VERSION" "20 s" "$CACHE/logs/venv.log" \
+		sh -c '/usr/bin/python3 -m venv "$1" && "$1/bin/pip" install "virtme-ng==$2"' \
+		sh "$1" "$VIRTME_NG_VERSION"
+	touch "$1/complete"
+}

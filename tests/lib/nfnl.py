@@ -46,7 +46,8 @@ def nest(kind, *attrs):
 
 
 def name(text):
-    return attr(NAME, (text.encode() if isinstance(text, str) else text) + b"\0")
+    """CTA_TIMEOUT_NAME. A str holds bytes that are not UTF-8 as os.fsdecode() does."""
+    return attr(NAME, (os.fsencode(text) if isinstance(text, str) else text) + b"\0")
 
 
 def l3(number=IPV4):
@@ -79,12 +80,17 @@ def seconds(payload):
     return {k: struct.unpack(">I", v)[0] for k, v in parse(payload).items()}
 
 
+def distinct(number, base):
+    """A value for each timeout of a protocol, no two of them the same."""
+    return {k: base + k for k in range(1, PROTOCOLS[number][1] + 1)}
+
+
 class Policy:
     """A policy, or a set of defaults, as the kernel sent it."""
 
     def __init__(self, payload):
         attrs = parse(payload)
-        self.name = attrs[NAME].rstrip(b"\0").decode() if NAME in attrs else None
+        self.name = os.fsdecode(attrs[NAME].rstrip(b"\0")) if NAME in attrs else None
         self.l3num = struct.unpack(">H", attrs[L3PROTO])[0]
         self.l4proto = attrs[L4PROTO][0]
         self.use = struct.unpack(">I", attrs[USE])[0] if USE in attrs else None
@@ -118,6 +124,9 @@ class Answer:
 
     @property
     def errno_name(self):
+        # Python knows this one by the name of its twin.
+        if self.error == errno.EOPNOTSUPP:
+            return "EOPNOTSUPP"
         return errno.errorcode.get(self.error, self.error)
 
 
@@ -203,6 +212,13 @@ class Socket:
     def delete(self, text):
         return self.request(DELETE, name(text))
 
+    def default_get(self, number, l3num=IPV4):
+        """The namespace's timeouts for a protocol."""
+        return self.request(DEFAULT_GET, l3(l3num), l4(number)).policies[0].values
+
+    def default_set(self, number, values):
+        return self.request(DEFAULT_SET, l4(number), data(values))
+
     def flush(self):
         return self.request(DELETE)
 
@@ -245,6 +261,11 @@ def hz():
             if line.startswith("CONFIG_HZ="):
                 return int(line.split("=")[1])
     raise RuntimeError("no CONFIG_HZ in /proc/config.gz")
+
+
+def largest():
+    """The largest timeout in seconds: what conntrack counts is signed 32-bit jiffies."""
+    return (2 ** 31 - 1) // hz()
 
 
 def is_root():

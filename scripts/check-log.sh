@@ -1,0 +1,32 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Looks through a guest's console for anything a kernel checker reports, prints
+# it, and fails if there is any, or if the kernel log is not all there.
+#
+# usage: check-log.sh CONSOLE_FILE
+
+reports='WARNING|BUG|Oops|Kernel panic|Call Trace|general protection fault|UBSAN'
+reports+='|KASAN|KCSAN|KFENCE|ODEBUG|DEBUG_LOCKS_WARN|suspicious RCU|RCU used illegally'
+reports+='|possible (recursive|circular)|inconsistent lock state|lock held when returning'
+reports+='|INFO: (task|rcu|trying)|rcu: INFO|rcu_.* (self-)?detected stall|soft lockup|hung_task'
+reports+='|sleeping function|scheduling while atomic|refcount_t:|list_(add|del) corruption'
+reports+='|kmemleak: [1-9][0-9]* new|unreferenced object|slab error|Objects remaining'
+reports+='|rust_kernel: panicked|panicked at|unregister_netdevice: waiting'
+
+# The names of kernel features that announce themselves at boot.
+harmless='kasan: KernelAddressSanitizer initialized|^.{0,24}KASAN'
+harmless+=' (initialized|enabled)|ODEBUG: selftest passed'
+
+found=$(sed -n '/--- kmemleak begins ---/,/--- kmemleak ends ---/p
+	/--- kernel log begins ---/,/--- kernel log ends ---/p' "$1" |
+	grep -E "$reports" | grep -vE "$harmless")
+grep -q -- '--- kernel log ends ---' "$1" || {
+	echo "the guest's kernel log is not complete; the console ends with:"
+	tail -n 40 "$1"
+	exit 1
+}
+[ -z "$found" ] || {
+	echo "$found"
+	exit 1
+}

@@ -1,0 +1,104 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# make check: sets everything up, then runs all tests, or those named, and ends
+# with a line "N passed, N failed, N skipped". KTAP goes to stdout.
+#
+# usage: check.sh [host] [TEST]...
+#
+# KERNELS="plain debug builtin" (the default) says which kernels to test on.
+
+. "$(dirname "$0")/lib.sh"
+
+KERNELS=${KERNELS:-plain debug builtin}
+[ -z "${KDIR:-}" ] || KERNELS=plain
+# Enough to show that a module that is part of the kernel works like any other.
+builtin_tests="cttimeout_nfct cttimeout_policies"
+
+mkdir -p "$CACHE/results"
+results=$(mktemp -d "$CACHE/results/$(date +%Y%m%d-%H%M%S).XXXX")
+tests=() host=y
+for test in "$@"; do
+	[ "$test" = host ] && continue
+	compgen -G "$TOP/tests/selftests/$test.*" >/dev/null || die "there is no test named $test"
+	tests+=("$test")
+done
+[ $# -eq 0 ] || [[ " $* " == *" host "* ]] || host=
+if [ $# -eq 0 ]; then
+	for test in "$TOP"/tests/selftests/*; do
+		test=${test##*/}
+		tests+=("${test%.*}")
+	done
+fi
+
+# guest KERNEL BUILD_DIR MODULE_DIR TEST...: runs tests in a virtual machine
+guest() {
+	local kernel=$1 kdir=$2 modules=$3 console=$results/$1.console files=() test
+	shift 3
+	for test in "$@"; do
+		files+=("$(basename "$(compgen -G "$TOP/tests/selftests/$test.*")")")
+	done
+	say "==> running ${#files[@]} tests on the $kernel kernel"
+	echo "# Kernel: $kernel"
+	"$TOP/scripts/vm.sh" -t 2400 "$kdir" "$TOP/tests/guest.sh" "$modules" "${files[@]}" \
+		>"$console" 2>&1
+	local status=$? log
+	# Without the kernel's own lines.
+	sed -n '/KTAP version/,/--- \(kmemleak\|kernel log\) begins/{/^---/!p}' "$console" |
+		tee "$results/$kernel.ktap"
+	if log=$("$TOP/scripts/check-log.sh" "$console"); then
+		echo "  ok 1 the log of the $kernel kernel is clean" | tee -a "$results/$kernel.ktap"
+	else
+		printf '%s\n' "$log" | sed 's/^/  # /'
+		echo "  not ok 1 the log of the $kernel kernel is clean" | tee -a "$results/$kernel.ktap"
+	fi
+	# A guest that died left tests without a result.
+	[ "$status" -eq 0 ] || grep -q '^ *not ok' "$results/$kernel.ktap" ||
+		echo "  not ok 2 the guest finished" | tee -a "$results/$kernel.ktap"
+}
+
+for kernel in $KERNELS; do
+	selected=("${tests[@]}")
+	[ "$kernel" != builtin ] || {
+		selected=()
+		for test in "${tests[@]}"; do
+			[[ " $builtin_tests " != *" $test "* ]] || selected+=("$test")
+		done
+	}
+	[ ${#selected[@]} -gt 0 ] || [ -n "$host" ] || continue
+	kdir=$("$TOP/scripts/kernel.sh" "$kernel") || exit
+	case $kernel in
+	builtin)
+		modules=$results/builtin-modules
+		mkdir -p "$modules"
+		;;
+	*)
+		modules=$("$TOP/scripts/module.sh" "$kdir") || exit
+		;;
+	esac
+	if [ "$kernel" = debug ]; then
+		kunit=$("$TOP/scripts/module.sh" "$kdir" KUNIT=1) || exit
+		mkdir -p "$modules/kunit"
+		cp "$kunit/nfnetlink_cttimeout_rust.ko" "$modules/kunit/"
+	fi
+	if [ -n "$host" ]; then
+		say "==> running the tests that need no guest, with the $kernel kernel"
+		echo "# Host, $kernel kernel"
+		"$TOP/tests/host.sh" "$kernel" "$kdir" 2>&1 | sed 's/^/  /' | tee "$results/host-$kernel.ktap"
+		[ "${PIPESTATUS[0]}" -eq 0 ] || grep -q '^ *not ok' "$results/host-$kernel.ktap" ||
+			echo "  not ok 1 host tests finished" | tee -a "$results/host-$kernel.ktap"
+	fi
+	[ ${#selected[@]} -eq 0 ] || guest "$kernel" "$kdir" "$modules" "${selected[@]}"
+done
+
+# Leaves only: the results of whole test programs say nothing new, unless a
+# program failed without a failed check.
+count() { cat "$results"/*.ktap | grep -cE "$1"; }
+skipped=$(count '^ +ok .*# SKIP')
+failed=$(count '^ +not ok')
+passed=$(($(count '^ +ok ') - skipped))
+programs=$(count '^not ok')
+[ "$failed" -gt 0 ] || failed=$programs
+say "==> consoles and KTAP: $results"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$passed" -gt 0 ] && [ "$failed" -eq 0 ]

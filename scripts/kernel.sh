@@ -1,0 +1,196 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Gets a kernel to build and test the module with, and prints the directory it
+# was built in.
+#
+# usage: kernel.sh [plain|debug|builtin]
+#
+# "builtin" has the module grafted into its source tree and linked in.
+#
+# KDIR=DIR   a finished build: nothing is done but to check it
+# KSRC=DIR   a source tree: it is configured and built, outside of itself
+# otherwise  the source package of Linux $KVERSION is fetched from Debian
+#
+# What is fetched and built is kept in the cache directory, by the source's
+# version, the tools and the configuration. Two builds do not disturb each other.
+
+. "$(dirname "$0")/lib.sh"
+. "$TOP/scripts/tools.sh"
+
+flavour=${1:-plain}
+KVERSION=${KVERSION:-7.3}
+SUITES=${SUITES:-trixie-backports forky sid}
+
+# The mirror of the Debian archive that this machine itself uses.
+debian_mirror() {
+	{
+		sed -n 's/^URIs: *//p' /etc/apt/sources.list.d/*.sources
+		sed -n 's/^deb \(\[[^]]*\] \)\{0,1\}\([^ ]*\).*/\2/p' \
+			/etc/apt/sources.list /etc/apt/sources.list.d/*.list
+	} 2>/dev/null | tr ' ' '\n' | grep -m 1 '/debian/*$'
+}
+
+# An apt of our own, beside the machine's: other suites, other state.
+private_apt() {
+	local dir=$CACHE/apt tool=$1
+	shift
+	"$tool" -o Dir::Etc::SourceList="$dir/sources.list" -o Dir::Etc::SourceParts=/dev/null \
+		-o Dir::State::Lists="$dir/lists" -o Dir::State::status="$dir/status" \
+		-o Dir::Cache="$dir/cache" -o APT::Sandbox::User="" \
+		-o Acquire::Languages=none "$@"
+}
+
+fetch_lists() {
+	local dir=$CACHE/apt mirror keyring suite
+	mirror=$(debian_mirror) ||
+		die "found no Debian mirror in this machine's apt sources; set KSRC= to a kernel source tree"
+	for keyring in /usr/share/keyrings/debian-archive-keyring.{gpg,pgp}; do
+		[ ! -f "$keyring" ] || break
+	done
+	[ -f "$keyring" ] || die "please install debian-archive-keyring, or set KSRC="
+	mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial"
+	: >"$dir/status"
+	for suite in $SUITES; do
+		echo "deb [signed-by=$keyring] $mirror $suite main"
+	done >"$dir/sources.list"
+	# A suite that is gone must not hide the others.
+	step "reading Debian's kernel package lists" "15 s" "$CACHE/logs/lists.log" \
+		sh -c '"$@" || true' sh "$TOP/scripts/kernel.sh" --private-apt update
+}
+
+source_version() {
+	private_apt apt-cache policy "linux-source-$KVERSION" 2>/dev/null |
+		sed -n 's/^ *Candidate: *\([0-9].*\)/\1/p' | grep .
+}
+
+# Prints the directory of the unpacked source.
+fetch_source() {
+	local version dir tmp
+	have dpkg-deb && have apt-get || die "this is no Debian system; set KSRC= to a kernel source tree"
+	# The lists of a day ago are good enough to tell the version.
+	if [ ! -f "$CACHE/apt/fresh" ] || [ -n "$(find "$CACHE/apt/fresh" -mmin +1440)" ] || ! source_version >/dev/null; then
+		fetch_lists
+		touch "$CACHE/apt/fresh"
+	fi
+	version=$(source_version) ||
+		die "no suite of $SUITES has linux-source-$KVERSION; set KSRC= to a kernel source tree"
+	dir=$CACHE/src/linux-$version
+	if [ ! -d "$dir" ]; then
+		tmp=$(mktemp -d "$CACHE/src.XXXXXX")
+		(cd "$tmp" && step "fetching linux-source-$KVERSION $version" "170 MB" \
+			"$CACHE/logs/fetch.log" "$TOP/scripts/kernel.sh" --private-apt download "linux-source-$KVERSION=$version") || exit
+		step "unpacking it" "20 s" "$CACHE/logs/unpack.log" sh -c '
+			cd "$1" && dpkg-deb -x *.deb . && rm *.deb && mkdir tree &&
+			tar -C tree --strip-components=1 -xf usr/src/linux-source-*.tar.*' sh "$tmp"
+		mkdir -p "$CACHE/src"
+		mv -T "$tmp/tree" "$dir"
+		rm -rf "$tmp"
+	fi
+	echo "$dir"
+}
+
+# Each line of the fragment must have taken effect: Kconfig drops a symbol whose
+# dependencies are not met without a word.
+check_config() {
+	local line bad=0
+	while read -r line; do
+		case $line in
+		CONFIG_*=n) grep -q "^${line%=n}=" "$2" || continue ;;
+		CONFIG_*) ! grep -qxF -- "$line" "$2" || continue ;;
+		*) continue ;;
+		esac
+		say "error: $line did not take effect; it is: $(grep -E "^(# )?${line%%=*}[= ]" "$2" || echo absent)"
+		bad=1
+	done <"$1"
+	return $bad
+}
+
+build() {
+	local src=$1 out=$2 fragment=$out/fragment.config
+	# What may have changed since is for make to find out.
+	if [ -f "$out/complete" ] && [ -z "${KSRC:-}" ] && [ "$flavour" != builtin ]; then
+		return
+	fi
+	mkdir -p "$out"
+	rm -f "$out/complete"
+	fragment_text >"$fragment"
+	step "configuring the $flavour kernel" "20 s" "$out/configure.log" \
+		env KCONFIG_ALLCONFIG="$fragment" "${KMAKE[@]}" -C "$src" O="$out" allnoconfig
+	grep -q '^CONFIG_RUST_IS_AVAILABLE=y' "$out/.config" || {
+		"${KMAKE[@]}" -C "$src" O="$out" rustavailable >&2
+		die "this kernel does not accept the Rust tools found; see above"
+	}
+	check_config "$fragment" "$out/.config" ||
+		die "the configuration of the $flavour kernel is not what scripts/config/ asks for"
+	step "building the $flavour kernel $("${KMAKE[@]}" -s -C "$src" O="$out" kernelrelease)" \
+		"$estimate on 2 cores" "$out/build.log" \
+		"${KMAKE[@]}" -C "$src" O="$out" -j "$JOBS" all
+	touch "$out/complete"
+}
+
+# Prints the directory of a copy of the source with the module in it.
+graft_source() {
+	local copy tmp
+	copy=$CACHE/src/$(basename "$1")-graft
+	if [ ! -d "$copy" ]; then
+		tmp=$(mktemp -d "$CACHE/src.XXXXXX")
+		step "copying the kernel source" "10 s" "$CACHE/logs/copy.log" \
+			sh -c 'cp -al "$1" "$2/tree" || { rm -rf "$2/tree" && cp -a "$1" "$2/tree"; }' \
+			sh "$1" "$tmp"
+		mv -T "$tmp/tree" "$copy"
+		rmdir "$tmp"
+	fi
+	"$TOP/scripts/graft.sh" "$copy" || exit
+	echo "$copy"
+}
+
+fragment_text() { cat "$TOP/scripts/config/base.config" "$TOP/scripts/config/$flavour.config"; }
+
+# Everything that the result depends on.
+key() {
+	{
+		echo "$1"
+		[ -n "${KSRC:-}" ] || basename "$1"
+		"$RUSTC" -vV
+		"clang-$LLVM_MAJOR" --version
+		"$BINDGEN" --version
+		fragment_text
+	} | sha256sum | cut -c1-16
+}
+
+case $flavour in
+--private-apt)
+	shift
+	private_apt apt-get "$@"
+	exit
+	;;
+--check-config)
+	check_config "$2" "$3"
+	exit
+	;;
+plain | builtin) estimate="8 min" ;;
+debug) estimate="11 min" ;;
+*) die "usage: kernel.sh [plain|debug|builtin]" ;;
+esac
+
+if [ -n "${KDIR:-}" ]; then
+	[ -f "$KDIR/rust/libkernel.rmeta" ] ||
+		die "KDIR=$KDIR holds no kernel built with CONFIG_RUST=y (there is no rust/libkernel.rmeta)"
+	realpath "$KDIR"
+	exit
+fi
+
+need_build_tools
+if [ -n "${KSRC:-}" ]; then
+	[ -f "$KSRC/rust/kernel/lib.rs" ] || die "KSRC=$KSRC is no kernel source tree with Rust"
+	src=$(realpath "$KSRC")
+else
+	src=$(with_lock source fetch_source) || exit
+fi
+if [ "$flavour" = builtin ]; then
+	src=$(with_lock graft graft_source "$src") || exit
+fi
+out=$CACHE/build/$flavour-$(key "$src")
+with_lock "build-$(basename "$out")" build "$src" "$out" || exit
+echo "$out"

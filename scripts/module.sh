@@ -1,0 +1,24 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Builds the module for a finished kernel build, outside of both trees, and
+# prints the directory with the result and the kernel's own modules.
+#
+# usage: module.sh BUILD_DIR [MAKE_ARG]...
+
+. "$(dirname "$0")/lib.sh"
+. "$TOP/scripts/tools.sh"
+
+kdir=$1
+shift
+need_build_tools
+out=$CACHE/module/$(echo "$kdir $TOP $*" | sha256sum | cut -c1-16)
+mkdir -p "$out/ko"
+step "building the module for $(basename "$kdir")${*:+ ($*)}" "10 s" "$out/build.log" \
+	"${KMAKE[@]}" -C "$kdir" M="$TOP" MO="$out" -j "$JOBS" "$@" modules
+if grep -qE '^(warning|.*: warning)' "$out/build.log"; then
+	grep -E -A 8 'warning' "$out/build.log" >&2
+	die "the module does not build without warnings"
+fi
+find "$kdir/net" "$out" -path "$out/ko" -prune -o -name '*.ko' -print0 | xargs -0 cp -t "$out/ko"
+echo "$out/ko"

@@ -1,0 +1,135 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# What can be tested without booting: how the sources look, and how the module
+# builds, installs and grafts.
+#
+# usage: host.sh KERNEL BUILD_DIR   (KERNEL: plain, debug or builtin)
+
+. "$(dirname "$0")/../scripts/lib.sh"
+. "$TOP/scripts/tools.sh"
+. "$TOP/tests/lib/ktap.sh"
+
+kernel=$1 kdir=$2
+name=nfnetlink_cttimeout_rust
+work=$(mktemp -d) || exit
+trap 'rm -rf "$work"' EXIT
+need_build_tools
+cd "$TOP" || exit
+
+# build ARG...: in a copy of the sources, with all output
+copy_sources() { rm -rf "$work/copy" && mkdir "$work/copy" && cp -r Kbuild Kconfig Makefile include src "$work/copy"; }
+build() { "${KMAKE[@]}" -C "$work/copy" KDIR="$kdir" -j "$JOBS" "$@" 2>&1; }
+builds_silently() {
+	local out
+	out=$(build "$@") || { echo "$out"; return 1; }
+	! grep -E -A 8 'warning' <<<"$out"
+}
+
+test_sources() {
+	check "rustfmt has nothing to change" "$RUSTFMT" --check --color never \
+		"src/${name}_main.rs"
+	local file bad=
+	for file in $(find src include scripts tests -name '*.rs' -o -name '*.[ch]' -o -name '*.sh' -o -name '*.py') \
+		Kbuild Kconfig Makefile; do
+		head -n 3 "$file" | grep -q 'SPDX-License-Identifier: GPL-2.0' || bad+=" $file"
+	done
+	check_eq "every source file names its licence" "$bad" ""
+	bad=$(find src -name '*.rs' -exec sh -c 'sed -n 3p "$1" | grep -q "^//! ." || echo "$1"' sh {} \;)
+	check_eq "every Rust file says what it is for" "$bad" ""
+	check_eq "the policy logic holds no unsafe code" "$(grep -rnw unsafe src/cttimeout | grep -v '//!')" ""
+}
+
+test_build() {
+	copy_sources
+	check "make KDIR= builds without warnings" builds_silently
+	check_eq "modinfo: license" "$(modinfo -F license "$work/copy/$name.ko")" GPL
+	check_eq "modinfo: alias" "$(modinfo -F alias "$work/copy/$name.ko")" nfnetlink-subsys-8
+	check "modinfo: author" grep -q . <(modinfo -F author "$work/copy/$name.ko")
+	check "modinfo: description" grep -q . <(modinfo -F description "$work/copy/$name.ko")
+	check "make install installs" build install INSTALL_MOD_PATH="$work/root"
+	check_eq "make install puts one module in place" \
+		"$(find "$work/root" -name '*.ko*' -printf '%f\n')" "$name.ko"
+	build clean >/dev/null
+	check_eq "make clean leaves the sources" \
+		"$(diff -rq "$work/copy" . | grep -v '^Only in \./\?[^:]*:')" ""
+	check "make W=1 has no warnings" builds_silently W=1
+	build clean >/dev/null
+	check "clippy has no warnings" builds_silently CLIPPY=1
+	check_fails "without a kernel there is a sentence" "no kernel build at KDIR=/nowhere" \
+		make -C "$work/copy" KDIR=/nowhere
+	check_fails "without CONFIG_RUST there is a sentence" "not built with CONFIG_RUST=y" \
+		make -C "$work/copy" KDIR="$work"
+}
+
+# That nothing unsafe is there today is one thing; that it does not compile is
+# what keeps it so.
+test_forbidden() {
+	copy_sources
+	echo 'pub(crate) fn peek(p: *const u8) -> u8 { unsafe { *p } }' >>"$work/copy/src/cttimeout/table.rs"
+	check_fails "unsafe code in the policy logic does not compile" "unsafe_code" build
+	copy_sources
+	sed -i '0,/ *\/\/ SAFETY: /s// \/\/ /' "$work/copy/src/sync/refcount.rs"
+	check_fails "clippy wants a SAFETY comment on each unsafe block" "undocumented" \
+		builds_silently CLIPPY=1
+}
+
+test_graft() {
+	local tree=$work/tree
+	mkdir -p "$tree/net"
+	cp -r "$(kernel_source)/net/netfilter" "$tree/net/netfilter"
+	rm -rf "$tree/net/netfilter/cttimeout_rust"
+	scripts/graft.sh --remove "$tree"
+	cp -r "$tree" "$work/before"
+	check "graft" scripts/graft.sh "$tree"
+	cp -r "$tree" "$work/once"
+	check "graft again" scripts/graft.sh "$tree"
+	check "the second graft changes nothing" diff -r "$work/once" "$tree"
+	check_eq "graft adds one line each to Kconfig and Makefile" \
+		"$(diff -r "$work/before" "$tree" | grep -c '^>')" 2
+	check "remove" scripts/graft.sh --remove "$tree"
+	check "remove again" scripts/graft.sh --remove "$tree"
+	check "remove leaves the tree as it was" diff -r "$work/before" "$tree"
+}
+
+kernel_source() { sed -n 's/^include \(.*\)\/Makefile$/\1/p' "$kdir/Makefile"; }
+
+test_fragment() {
+	echo "CONFIG_NF_CT_NETLINK_TIMEOUT_RUST=y" >"$work/fragment"
+	echo "# CONFIG_NF_CT_NETLINK_TIMEOUT_RUST is not set" >"$work/config"
+	check_fails "a fragment's line that has no effect is named" \
+		"CONFIG_NF_CT_NETLINK_TIMEOUT_RUST=y did not take effect" \
+		scripts/kernel.sh --check-config "$work/fragment" "$work/config"
+	cp "$work/fragment" "$work/config"
+	check "a fragment that has effect passes" \
+		scripts/kernel.sh --check-config "$work/fragment" "$work/config"
+}
+
+# The built-in kernel's tree has the module in it; its objects are reused.
+test_intree() {
+	check "the module is part of the kernel image" \
+		grep -q "T __${name}_init\|t __${name}_init" "$kdir/System.map"
+	check "the kernel lists it as built in" grep -q "/$name.ko" "$kdir/modules.builtin"
+	local kmake=("${KMAKE[@]}" -C "$(kernel_source)" O="$kdir")
+	cp "$kdir/.config" "$work/config"
+	sed -i 's/^CONFIG_NF_CT_NETLINK_TIMEOUT_RUST=y/CONFIG_NF_CT_NETLINK_TIMEOUT_RUST=m/' "$kdir/.config"
+	check "the module builds in the tree as =m" "${kmake[@]}" -j "$JOBS" W=e modules
+	check "and its .ko is there" test -f "$kdir/net/netfilter/cttimeout_rust/$name.ko"
+	cp "$work/config" "$kdir/.config"
+}
+
+case $kernel in
+plain)
+	test_sources
+	test_build
+	test_forbidden
+	test_graft
+	test_fragment
+	;;
+debug)
+	copy_sources
+	check "the module builds for the debug kernel without warnings" builds_silently
+	;;
+builtin) test_intree ;;
+esac
+finish
