@@ -12,6 +12,8 @@ mod module;
 mod net;
 mod str;
 mod sync;
+#[cfg(CTTIMEOUT_KUNIT)]
+mod tests;
 
 use kernel::prelude::*;
 

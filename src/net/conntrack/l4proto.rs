@@ -179,7 +179,7 @@ impl Timeouts {
     }
 
     /// The values themselves.
-    pub(super) fn words(&self) -> &[u32] {
+    pub(crate) fn words(&self) -> &[u32] {
         let len = self.proto.timeouts_size() / size_of::<u32>();
         self.words.get(..len).unwrap_or_default()
     }
