@@ -44,7 +44,7 @@ guest() {
 		>"$console" 2>&1
 	local status=$? log
 	# Without the kernel's own lines.
-	sed -n '/KTAP version/,/--- \(kmemleak\|kernel log\) begins/{/^---/!p}' "$console" |
+	sed -n '/^--- tests begin/,/^--- \(kmemleak\|kernel log\) begins/{/^---/!p}' "$console" |
 		tee "$results/$kernel.ktap"
 	if log=$("$TOP/scripts/check-log.sh" "$console"); then
 		echo "  ok 1 the log of the $kernel kernel is clean" | tee -a "$results/$kernel.ktap"

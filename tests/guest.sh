@@ -43,6 +43,7 @@ unload() { modprobe -d "$MODROOT" -r "$@"; }
 export -f load unload
 
 failed=0 n=0
+echo "--- tests begin ---"
 echo "KTAP version 1"
 echo "1..$#"
 for test in "$@"; do
