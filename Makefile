@@ -4,11 +4,21 @@
 # "make help" says what there is.
 
 KDIR ?= /lib/modules/$(shell uname -r)/build
-# A kernel built by Clang wants its modules built by the same.
-LLVM ?= $(shell sed -n 's/^CONFIG_CC_VERSION_TEXT=".*clang version \([0-9]*\)\..*/-\1/p' $(KDIR)/.config 2>/dev/null)
+cache := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nfnetlink-cttimeout-rust
+
+# A module wants the very compilers that its kernel was built with, and the
+# kernel's configuration says which those are.
+config = $(shell sed -n 's/^$(1)="\(.*\)"$$/\1/p' '$(KDIR)/.config' 2>/dev/null)
+kernel_rustc := $(call config,CONFIG_RUSTC_VERSION_TEXT)
+RUSTC ?= $(shell for r in rustc /usr/bin/rustc; do \
+	test "$$($$r --version 2>/dev/null)" = "$(kernel_rustc)" && echo $$r && break; done)
+LLVM ?= $(shell echo '$(call config,CONFIG_CC_VERSION_TEXT)' | \
+	sed -n 's/.*clang version \([0-9]*\)\..*/-\1/p')
+BINDGEN ?= $(or $(shell command -v bindgen),$(wildcard $(cache)/tools/bin/bindgen))
 export LIBCLANG_PATH ?= $(if $(LLVM),/usr/lib/llvm$(LLVM)/lib)
 
-kbuild = $(MAKE) -C $(KDIR) M=$(CURDIR) $(if $(LLVM),LLVM=$(LLVM))
+kbuild = $(MAKE) -C $(KDIR) M=$(CURDIR) RUSTC=$(RUSTC) BINDGEN=$(BINDGEN) \
+	$(if $(LLVM),LLVM=$(LLVM))
 
 # KDIR names the kernel for demo, check and bench only if the caller gave it.
 scripts_env = $(if $(filter command% environment%,$(origin KDIR)),KDIR='$(abspath $(KDIR))')
@@ -18,26 +28,36 @@ scripts_env = $(if $(filter command% environment%,$(origin KDIR)),KDIR='$(abspat
 all: check-kdir
 	$(kbuild) modules
 
+fail = { echo "error: $(1)" >&2; exit 1; }
+
 check-kdir:
-	@test -d $(KDIR) || { echo "error: there is no kernel build at KDIR=$(KDIR); name one, or install the headers" >&2; exit 1; }
-	@test -f $(KDIR)/rust/libkernel.rmeta || { echo "error: the kernel at KDIR=$(KDIR) was not built with CONFIG_RUST=y, or only its headers are there: rust/libkernel.rmeta is missing" >&2; exit 1; }
+	@test -d '$(KDIR)' || \
+		$(call fail,there is no kernel build at KDIR=$(KDIR); name one)
+	@test -f '$(KDIR)/rust/libkernel.rmeta' || \
+		$(call fail,the kernel at KDIR=$(KDIR) was not built with CONFIG_RUST=y$(comma) or only its headers are there: rust/libkernel.rmeta is missing)
+	@test -n '$(RUSTC)' && test "$$($(RUSTC) --version)" = '$(kernel_rustc)' || \
+		$(call fail,the kernel at KDIR=$(KDIR) was built with $(kernel_rustc)$(comma) which was not found; name it with RUSTC=)
+	@test -n '$(BINDGEN)' || \
+		$(call fail,bindgen was not found; install it$(comma) or name it with BINDGEN=)
+
+comma := ,
 
 install: all
 	$(kbuild) modules_install
 
 clean:
-	@if [ -d $(KDIR) ]; then $(kbuild) clean; else \
-		find . -name '*.o' -o -name '*.ko' -o -name '*.mod' -o -name '*.mod.c' -o -name '.*.cmd' | xargs -r rm -f; \
-		rm -f Module.symvers modules.order bindings_generated.rs; fi
+	find . -path ./.git -prune -o \( -name '*.o' -o -name '*.ko' -o -name '*.mod' \
+		-o -name '*.mod.c' -o -name '.*.cmd' -o -name '.*.d' \) -print | xargs -r rm -f
+	rm -f Module.symvers modules.order bindings_generated.rs
 
 demo:
-	@env -u MAKEFLAGS -u LLVM -u LIBCLANG_PATH $(scripts_env) scripts/demo.sh
+	@env -u MAKEFLAGS -u LIBCLANG_PATH $(scripts_env) scripts/demo.sh
 
 check:
-	@env -u MAKEFLAGS -u LLVM -u LIBCLANG_PATH $(scripts_env) scripts/check.sh $(TESTS)
+	@env -u MAKEFLAGS -u LIBCLANG_PATH $(scripts_env) scripts/check.sh $(TESTS)
 
 bench:
-	@env -u MAKEFLAGS -u LLVM -u LIBCLANG_PATH $(scripts_env) scripts/bench.sh
+	@env -u MAKEFLAGS -u LIBCLANG_PATH $(scripts_env) scripts/bench.sh
 
 help:
 	@echo 'make demo                 set everything up, then the module at work in a virtual machine'

@@ -60,6 +60,11 @@ test_build() {
 		make -C "$work/copy" KDIR=/nowhere
 	check_fails "without CONFIG_RUST there is a sentence" "not built with CONFIG_RUST=y" \
 		make -C "$work/copy" KDIR="$work"
+	check_fails "with another rustc there is a sentence" "was built with rustc" \
+		make -C "$work/copy" KDIR="$kdir" RUSTC=true
+	# Without being told, make finds the compilers that the kernel was built with.
+	check "make KDIR= alone builds" env -u RUSTC -u BINDGEN -u LIBCLANG_PATH \
+		make -C "$work/copy" KDIR="$kdir"
 }
 
 # That nothing unsafe is there today is one thing; that it does not compile is
