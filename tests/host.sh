@@ -97,7 +97,12 @@ test_graft() {
 	check "remove leaves the tree as it was" diff -r "$work/before" "$tree"
 }
 
-kernel_source() { sed -n 's/^include \(.*\)\/Makefile$/\1/p' "$kdir/Makefile"; }
+# A build directory's Makefile leads to the source; a build in the source is it.
+kernel_source() {
+	local src
+	src=$(sed -n 's/^include \(.*\)\/Makefile$/\1/p' "$kdir/Makefile")
+	echo "${src:-$kdir}"
+}
 
 test_fragment() {
 	echo "CONFIG_NF_CT_NETLINK_TIMEOUT_RUST=y" >"$work/fragment"

@@ -1,0 +1,133 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Shows that nfct, unchanged, does with this module all that it can do with
+# policies: each subcommand, each protocol, each state, for IPv4 and IPv6.
+# shellcheck source-path=SCRIPTDIR/../lib
+
+. ../lib/ktap.sh
+. ../lib/netns.sh
+
+NS=cttimeout-nfct
+
+# The protocols, their numbers and their states, as nfct knows them.
+PROTOCOLS="tcp udp icmp icmpv6 sctp gre generic"
+declare -A NUMBER=([tcp]=6 [udp]=17 [icmp]=1 [icmpv6]=58 [sctp]=132 [gre]=47 [generic]=255)
+declare -A FAMILY=([inet]=2 [inet6]=10)
+declare -A STATES=(
+	[tcp]="SYN_SENT SYN_RECV ESTABLISHED FIN_WAIT CLOSE_WAIT LAST_ACK TIME_WAIT
+	       CLOSE SYN_SENT2 RETRANS UNACKNOWLEDGED"
+	[udp]="UNREPLIED REPLIED"
+	[icmp]="TIMEOUT"
+	[icmpv6]="TIMEOUT"
+	[sctp]="CLOSED COOKIE_WAIT COOKIE_ECHOED ESTABLISHED SHUTDOWN_SENT
+	        SHUTDOWN_RECD SHUTDOWN_ACK_SENT"
+	[gre]="UNREPLIED REPLIED"
+	[generic]="TIMEOUT"
+)
+
+nfct() { in_ns "$NS" nfct "$@"; }
+
+# values PROTOCOL FIRST: each state with a number of its own, as arguments
+values() {
+	local state n=$2
+	for state in ${STATES[$1]}; do
+		echo "${state,,} $n"
+		n=$((n + 1))
+	done
+}
+
+# printed FAMILY PROTOCOL FIRST [NAME]: what nfct prints for it
+printed() {
+	local state n=$3
+	[ -z "${4:-}" ] || printf '.%s = {\n' "$4"
+	printf '\t.l3proto = %d,\n\t.l4proto = %d,\n\t.policy = {\n' \
+		"${FAMILY[$1]}" "${NUMBER[$2]}"
+	for state in ${STATES[$2]}; do
+		printf '\t\t.%s = %d,\n' "$state" "$n"
+		n=$((n + 1))
+	done
+	printf '\t},\n};\n'
+}
+
+netns_add "$NS" || exit 1
+
+first=1000 all=
+for proto in $PROTOCOLS; do
+	for family in inet inet6; do
+		name=$family-$proto first=$((first + 100))
+		# shellcheck disable=SC2046 # the values are words
+		check "add $family $proto" \
+			nfct add timeout "$name" "$family" "$proto" $(values "$proto" "$first")
+		check_eq "get $family $proto" "$(nfct get timeout "$name")" \
+			"$(printed "$family" "$proto" "$first" "$name")"
+		all+=$(printed "$family" "$proto" "$first" "$name")$'\n'
+	done
+done
+check_eq "list has all, in the order of their creation" "$(nfct list timeout)" "${all%$'\n'}"
+
+check_fails "add refuses a name that exists" "Device or resource busy" \
+	nfct add timeout inet-tcp inet tcp established 1
+check_eq "the policy is what it was" "$(nfct get timeout inet-tcp)" \
+	"$(printed inet tcp 1100 inet-tcp)"
+check_fails "get refuses an unknown name" "No such file or directory" nfct get timeout unknown
+check_fails "delete refuses an unknown name" "No such file or directory" \
+	nfct delete timeout unknown
+
+for proto in $PROTOCOLS; do
+	name=inet6-$proto
+	check "delete $proto" nfct delete timeout "$name"
+	check_fails "$proto is gone" "No such file or directory" nfct get timeout "$name"
+done
+check_eq "the others are still there" "$(nfct list timeout | grep -c l3proto)" 7
+check "flush" nfct flush timeout
+check_eq "nothing is left" "$(nfct list timeout)" ""
+
+# 31 characters and the NUL fill the attribute.
+longest=a234567890123456789012345678901
+check "a name of 31 characters" nfct add timeout "$longest" inet udp replied 77
+check_eq "it is told in full" "$(nfct list timeout | head -n 1)" ".$longest = {"
+check "it can be deleted" nfct delete timeout "$longest"
+
+# The defaults belong to a protocol, not to a family. A policy made before they
+# change keeps what it has; one made afterwards takes the new ones.
+first=5000
+for proto in $PROTOCOLS; do
+	first=$((first + 100))
+	first_state=${STATES[$proto]%% *}
+	nfct add timeout "old-$proto" inet "$proto" "${first_state,,}" 42
+	before=$(nfct get timeout "old-$proto")
+	# shellcheck disable=SC2046
+	check "default-set $proto" \
+		nfct default-set timeout inet "$proto" $(values "$proto" "$first")
+	for family in inet inet6; do
+		check_eq "default-get $family $proto" \
+			"$(nfct default-get timeout "$family" "$proto")" \
+			"$(printed "$family" "$proto" "$first")"
+	done
+	check_eq "a policy for $proto keeps its values" "$(nfct get timeout "old-$proto")" "$before"
+	nfct add timeout "new-$proto" inet "$proto" "${first_state,,}" 42
+	check_eq "a new policy for $proto takes the rest from the defaults" \
+		"$(nfct get timeout "new-$proto")" \
+		"$(printed inet "$proto" "$first" "new-$proto" |
+			sed "s/\.$first_state = .*/.$first_state = 42,/")"
+done
+check "default-set changes one value" nfct default-set timeout inet tcp close_wait 4321
+check_eq "and leaves the others" "$(nfct default-get timeout inet tcp)" \
+	"$(printed inet tcp 5100 | sed 's/\.CLOSE_WAIT = .*/.CLOSE_WAIT = 4321,/')"
+
+# nfct still knows two protocols that the kernel has stopped tracking.
+for proto in dccp udplite; do
+	state=request
+	[ "$proto" = dccp ] || state=replied
+	check_fails "add refuses $proto" "Operation not supported" \
+		nfct add timeout "no-$proto" inet "$proto" "$state" 10
+	check_fails "get finds no $proto" "No such file or directory" nfct get timeout "no-$proto"
+	check_fails "default-set refuses $proto" "Operation not supported" \
+		nfct default-set timeout inet "$proto" "$state" 10
+	check_fails "default-get refuses $proto" "Operation not supported" \
+		nfct default-get timeout inet "$proto"
+done
+
+nfct flush timeout
+finish

@@ -1,0 +1,127 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Shows that flows of every other tracked protocol have the timeouts of their
+# policies, by real packets over IPv4 and IPv6. (TCP has a test of its own.)
+#
+# As there, the client's conntrack sees a packet before its INPUT drops it.
+# shellcheck source-path=SCRIPTDIR/../lib
+
+. ../lib/ktap.sh
+. ../lib/netns.sh
+. ../lib/conntrack.sh
+
+C=cttimeout-client S=cttimeout-server
+
+# drop NS MATCH... / let_pass: what arrives at NS is dropped, or not any more
+drop() { in_ns "$1" "$ipt" -I INPUT "${@:2}" -j DROP; }
+let_pass() { in_ns "$C" "$ipt" -F INPUT; in_ns "$S" "$ipt" -F INPUT; }
+
+# policy NAME PROTOCOL MATCH STATE SECONDS...: a policy, and a rule for it
+policy() {
+	check "$family: a policy for $2" in_ns "$C" nfct add timeout "$1" "$inet" "$2" "${@:4}"
+	check "$family: a rule for $2" \
+		in_ns "$C" "$ipt" -t raw -A OUTPUT -p "$3" -j CT --timeout "$1"
+}
+
+# flow NAME SECONDS FILTER...
+flow() { check_flow "$family: $1" "$C" "$2" -f "$family" "${@:3}"; }
+
+# exchange: a packet each way, and whether the flow counts as a stream by now
+exchange() {
+	traffic send cu && traffic answer su && flow_has "$C" 2200 -f "$family" -p udp --dport 90
+}
+
+# start_associating PORT / associate PORT: an association from the client's port,
+# which names the sockets: c$PORT and s$PORT
+start_associating() { traffic connect "c$1" "$C" sctp "$server" 80 "$client" "$1"; }
+associate() { start_associating "$1" && traffic accept "s$1" ls "$1"; }
+association() { flow "sctp $2${4:+ $4}" "$3" -p sctp --sport "$1" --state "$2"; }
+
+# check_raw NUMBER UNREPLIED REPLIED: packets of a protocol that has no ports
+check_raw() {
+	traffic listen sr "$S" "$1" "$server" 0
+	traffic connect cr "$C" "$1" "$server" 0 "$client" 0
+	traffic send cr
+	flow "protocol $1, unreplied" "$2" -p "$1"
+	# The reply's own packet still counts as one of an unreplied flow.
+	traffic answer sr && traffic receive cr && traffic send cr
+	flow "protocol $1, replied" "$3" -p "$1"
+	traffic close cr
+	traffic close sr
+}
+
+check_family() {
+	local family=$1 ipt=$2 inet=$3 client=$4 server=$5 icmp=$6 icmp_timeout=$7
+
+	policy udp udp udp unreplied 2100 replied 2200
+	policy icmp "$icmp" "$icmp" timeout "$icmp_timeout"
+	policy sctp sctp sctp closed 4100 cookie_wait 4200 cookie_echoed 4300 \
+		established 4400 shutdown_sent 4500 shutdown_recd 4600 shutdown_ack_sent 4700
+	policy gre gre gre unreplied 5100 replied 5200
+	policy any generic 253 timeout 6100
+
+	traffic listen su "$S" udp "$server" 90
+	traffic connect cu "$C" udp "$server" 90 "$client" 4000
+	traffic send cu
+	flow "udp, unreplied" 2100 -p udp --dport 90
+	# Packets both ways for two seconds make a stream.
+	traffic answer su
+	check "$family: udp, replied" wait_until 30 exchange
+
+	in_ns "$C" ping -q -c 1 -W 20 "$server" >/dev/null
+	flow "$icmp" "$icmp_timeout" -p "$icmp" -d "$server"
+
+	traffic listen ls "$S" sctp "$server" 80
+	drop "$S" -p sctp
+	start_associating 4001
+	association 4001 CLOSED 4100
+	let_pass
+	drop "$C" -p sctp
+	start_associating 4002
+	association 4002 COOKIE_WAIT 4200
+	let_pass
+	# To the server, the COOKIE ECHO is the first packet after its own reply.
+	drop "$S" -p sctp -m conntrack --ctstate ESTABLISHED
+	start_associating 4003
+	association 4003 COOKIE_ECHOED 4300
+	let_pass
+	associate 4004
+	association 4004 ESTABLISHED 4400
+	drop "$S" -p sctp
+	traffic finish c4004
+	association 4004 SHUTDOWN_SENT 4500
+	let_pass
+	associate 4005
+	drop "$C" -p sctp
+	traffic finish s4005
+	association 4005 SHUTDOWN_RECD 4600
+	let_pass
+	associate 4006
+	drop "$C" -p sctp
+	traffic finish c4006
+	association 4006 SHUTDOWN_ACK_SENT 4700
+	let_pass
+	associate 4007
+	traffic reset c4007
+	association 4007 CLOSED 4100 "after an abort"
+
+	check_raw 47 5100 5200
+	check_raw 253 6100 6100
+	# The generic policy is for the protocol in the rule, not for all the unknown.
+	traffic connect other "$C" 254 "$server" 0 "$client" 0
+	traffic send other
+	flow "protocol 254 has the default" 600 -p 254
+
+	in_ns "$C" "$ipt" -t raw -F
+	# The nft back end lets go of the policies a little later.
+	check "$family: the policies go" wait_until 20 none_left
+}
+
+none_left() { in_ns "$C" nfct flush timeout; [ -z "$(in_ns "$C" nfct list timeout)" ]; }
+
+netns_pair "$C" "$S" || exit 1
+traffic_start
+check_family ipv4 iptables inet 10.0.0.1 10.0.0.2 icmp 3100
+check_family ipv6 ip6tables inet6 fd00::1 fd00::2 icmpv6 3200
+finish
