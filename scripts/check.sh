@@ -40,7 +40,7 @@ guest() {
 	done
 	say "==> running ${#files[@]} tests on the $kernel kernel"
 	echo "# Kernel: $kernel"
-	"$TOP/scripts/vm.sh" -t 2400 "$kdir" "$TOP/tests/guest.sh" "$modules" "${files[@]}" \
+	"$TOP/scripts/vm.sh" -t 3600 "$kdir" "$TOP/tests/guest.sh" "$modules" "${files[@]}" \
 		>"$console" 2>&1
 	local status=$? log
 	# Without the kernel's own lines.

@@ -6,8 +6,8 @@
 #
 # usage: demo.sh MODULE_DIR
 
-cd "$(dirname "$0")" || exit
-. lib/netns.sh
+. "$(dirname "$0")/lib/netns.sh"
+cd "$1" || exit
 export PATH=$PATH:/usr/sbin:/sbin LC_ALL=C
 dmesg -n 1
 
@@ -27,7 +27,7 @@ show() {
 }
 
 echo "--- demo begins ---"
-show ok "insmod $1/nfnetlink_cttimeout_rust.ko && modinfo -F alias $1/nfnetlink_cttimeout_rust.ko" \
+show ok "insmod nfnetlink_cttimeout_rust.ko && modinfo -F alias ./nfnetlink_cttimeout_rust.ko" \
 	"The module is loaded. By its alias, nfct would have had the kernel load it, too."
 
 netns_pair client server
@@ -35,17 +35,19 @@ for port in 80 8080; do
 	in_ns server python3 -m http.server --bind 10.0.0.2 "$port" >/dev/null 2>&1 &
 done
 
-export NS="ip netns exec client"
-show ok "$NS nfct add timeout web inet tcp established 100 time_wait 20
-$NS nfct add timeout dns inet udp unreplied 7
-$NS nfct add timeout ping inet icmp timeout 9" \
+# What the steps show as "client COMMAND" runs in the client's namespace.
+client() { ip netns exec client "$@"; }
+export -f client
+show ok "client nfct add timeout web inet tcp established 100 time_wait 20
+client nfct add timeout dns inet udp unreplied 7
+client nfct add timeout ping inet icmp timeout 9" \
 	"Three policies in the client's namespace, in seconds by state."
-show ok "$NS nfct get timeout web" "What was not given has the namespace's default."
-show ok "$NS iptables-legacy -t raw -A OUTPUT -p tcp --dport 80 -j CT --timeout web
-$NS iptables-legacy -t raw -A OUTPUT -p udp --dport 53 -j CT --timeout dns
-$NS iptables-legacy -t raw -A OUTPUT -p icmp -j CT --timeout ping" \
+show ok "client nfct get timeout web" "What was not given has the namespace's default."
+show ok "client iptables-legacy -t raw -A OUTPUT -p tcp --dport 80 -j CT --timeout web
+client iptables-legacy -t raw -A OUTPUT -p udp --dport 53 -j CT --timeout dns
+client iptables-legacy -t raw -A OUTPUT -p icmp -j CT --timeout ping" \
 	"Rules say which connections get which policy."
-$NS python3 - <<'END' &
+ip netns exec client python3 - <<'END' &
 import socket, time
 held = []
 for port in (80, 8080):
@@ -59,18 +61,18 @@ for port in (53, 5353):
     socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"query", ("10.0.0.2", port))
 time.sleep(60)
 END
-wait_for_flows() { $NS conntrack -L 2>/dev/null | grep -c -e ESTABLISHED -e UNREPLIED; }
+flows() { client conntrack -L 2>/dev/null | grep -c -e ESTABLISHED -e UNREPLIED; }
 for _ in $(seq 100); do
-	[ "$(wait_for_flows)" -ge 4 ] && break
+	[ "$(flows)" -ge 4 ] && break
 	sleep 0.1
 done
-$NS ping -c 1 -W 1 10.0.0.2 >/dev/null
-show ok "$NS conntrack -L -o id 2>/dev/null | sed 's/ mark=.*//' | sort" \
+client ping -c 1 -W 1 10.0.0.2 >/dev/null
+show ok "client conntrack -L 2>/dev/null | sed 's/ mark=.*//' | sort" \
 	"Third column, seconds left: ports 80 and 53 and the ping by policy, the others by default."
-show fails "$NS nfct delete timeout web" "Refused: a rule uses the policy."
-show ok "$NS iptables-legacy -t raw -F && $NS nfct delete timeout web && $NS nfct list timeout | grep '^\.'" \
+show fails "client nfct delete timeout web" "Refused: a rule uses the policy."
+show ok "client iptables-legacy -t raw -F && client nfct delete timeout web && client nfct list timeout | grep '^\.'" \
 	"Without rules it goes, and only the other two are left."
-show ok "$NS nfct flush timeout && rmmod nfnetlink_cttimeout_rust && ! grep cttimeout /proc/modules" \
+show ok "client nfct flush timeout && rmmod nfnetlink_cttimeout_rust && ! grep cttimeout /proc/modules" \
 	"Without policies, the module goes as well."
 kill %1 %2 %3 2>/dev/null
 echo "--- demo ends ---"

@@ -52,7 +52,7 @@ for test in "$@"; do
 	echo "  KTAP version 1"
 	echo "  # Subtest: $name"
 	[ ! -f "$modules/$MODULE.ko" ] || load "$MODULE"
-	(cd "$here/selftests" && exec timeout -k 5 "${TEST_TIMEOUT:-300}" "./$(basename "$test")") 2>&1 | sed 's/^/  /'
+	(cd "$here/selftests" && exec timeout -k 5 "${TEST_TIMEOUT:-900}" "./$(basename "$test")") 2>&1 | sed 's/^/  /'
 	rc=${PIPESTATUS[0]}
 	# A test cleans up after itself, so the module must go.
 	if lsmod | grep -q "^$MODULE " && ! unload "$MODULE" 2>/dev/null &&
