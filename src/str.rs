@@ -10,6 +10,14 @@ use kernel::{
 
 /// A string of at most `N - 1` bytes other than NUL, padded with NULs to `N` bytes.
 ///
+/// # Examples
+///
+/// ```ignore
+/// let name = PaddedStr::<32>::new(b"web\0").ok_or(EINVAL)?;
+/// assert_eq!(name.as_c_str(), c"web");
+/// assert!(PaddedStr::<4>::new(b"long").is_none());
+/// ```
+///
 /// Two of them hold the same string if and only if all their bytes are equal, which makes the type
 /// fit to be a hash table key. The bytes have no encoding.
 ///

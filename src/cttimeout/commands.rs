@@ -49,9 +49,11 @@ use crate::{
             ExtAck, //
         },
         nfnetlink::{
+            dump::{
+                Dump,
+                DumpBuffer, //
+            },
             Callback,
-            Dump,
-            DumpBuffer,
             Locked,
             MutexCommand,
             RcuCommand,

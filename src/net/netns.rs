@@ -2,6 +2,26 @@
 
 //! Network namespaces, and data that a module keeps in each of them.
 //!
+//! # Examples
+//!
+//! ```ignore
+//! struct Totals(Atomic<u32>);
+//!
+//! static TOTALS: Subsys<Totals> = Subsys::new();
+//!
+//! impl PerNet for Totals {
+//!     const SUBSYS: &'static Subsys<Self> = &TOTALS;
+//!
+//!     fn init() -> impl PinInit<Self, Error> {
+//!         Ok(Self(Atomic::new(0)))
+//!     }
+//!
+//!     fn pre_exit(&self) {}
+//! }
+//!
+//! let registration = netns::Registration::<Totals>::new()?;
+//! ```
+//!
 //! C headers: [`include/net/net_namespace.h`](srctree/include/net/net_namespace.h),
 //! [`include/net/netns/generic.h`](srctree/include/net/netns/generic.h)
 

@@ -8,6 +8,24 @@
 //!
 //! Writers show a lock (`L`) that excludes all others. Readers show an [`rcu::Guard`]; what they find
 //! stays allocated until they drop it, but may be removed from the map at any time.
+//!
+//! # Examples
+//!
+//! ```ignore
+//! // `unique` is a `UniqueTimeout<Node<Name, Uses>>`; `lock` is the writers' lock.
+//! map.insert(lock, unique)?;
+//!
+//! let guard = rcu::read_lock();
+//! if let Some(found) = map.get(&name, &guard) {
+//!     pr_info!("{} uses\n", found.value().value().count());
+//! }
+//! drop(guard);
+//!
+//! // What is removed is handed out; readers that have found it keep the memory.
+//! if let Some(entry) = map.entry(lock, &name) {
+//!     drop(entry.remove());
+//! }
+//! ```
 
 use core::{
     cell::UnsafeCell,
