@@ -26,7 +26,7 @@ scripts_env = $(if $(filter command% environment%,$(origin KDIR)),KDIR='$(abspat
 .PHONY: all install clean help demo check bench check-kdir
 
 all: check-kdir
-	$(kbuild) modules
+	+$(kbuild) modules
 
 fail = { echo "error: $(1)" >&2; exit 1; }
 
@@ -43,7 +43,7 @@ check-kdir:
 comma := ,
 
 install: all
-	$(kbuild) modules_install
+	+$(kbuild) modules_install
 
 clean:
 	find . -path ./.git -prune -o \( -name '*.o' -o -name '*.ko' -o -name '*.mod' \
