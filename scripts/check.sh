@@ -31,30 +31,53 @@ if [ $# -eq 0 ]; then
 	done
 fi
 
-# guest KERNEL BUILD_DIR MODULE_DIR TEST...: runs tests in a virtual machine
+# guest NAME BUILD_DIR MODULE_DIR TEST...: runs tests in a virtual machine; the
+# results go to NAME.ktap
 guest() {
-	local kernel=$1 kdir=$2 modules=$3 console=$results/$1.console files=() test
+	local name=$1 kdir=$2 modules=$3 console=$results/$1.console ktap=$results/$1.ktap
+	local files=() test status log
 	shift 3
 	for test in "$@"; do
 		files+=("$(basename "$(compgen -G "$TOP/tests/selftests/$test.*")")")
 	done
-	say "==> running ${#files[@]} tests on the $kernel kernel"
-	echo "# Kernel: $kernel"
 	"$TOP/scripts/vm.sh" -t 3600 "$kdir" "$TOP/tests/guest.sh" "$modules" "${files[@]}" \
 		>"$console" 2>&1
-	local status=$? log
-	# Without the kernel's own lines.
-	sed -n '/^--- tests begin/,/^--- \(kmemleak\|kernel log\) begins/{/^---/!p}' "$console" |
-		tee "$results/$kernel.ktap"
-	if log=$("$TOP/scripts/check-log.sh" "$console"); then
-		echo "  ok 1 the log of the $kernel kernel is clean" | tee -a "$results/$kernel.ktap"
-	else
-		printf '%s\n' "$log" | sed 's/^/  # /'
-		echo "  not ok 1 the log of the $kernel kernel is clean" | tee -a "$results/$kernel.ktap"
-	fi
+	status=$?
+	{
+		echo "# Guest: $name"
+		# Without the kernel's own lines.
+		sed -n '/^--- tests begin/,/^--- \(kmemleak\|kernel log\) begins/{/^---/!p}' "$console"
+		if log=$("$TOP/scripts/check-log.sh" "$console"); then
+			echo "  ok 1 the kernel log of $name is clean"
+		else
+			printf '%s\n' "$log" | sed 's/^/  # /'
+			echo "  not ok 1 the kernel log of $name is clean"
+		fi
+	} >"$ktap"
 	# A guest that died left tests without a result.
-	[ "$status" -eq 0 ] || grep -q '^ *not ok' "$results/$kernel.ktap" ||
-		echo "  not ok 2 the guest finished" | tee -a "$results/$kernel.ktap"
+	[ "$status" -eq 0 ] || grep -q '^ *not ok' "$ktap" ||
+		echo "  not ok 2 the guest $name finished" >>"$ktap"
+}
+
+# guests KERNEL BUILD_DIR MODULE_DIR TEST...: the same in two virtual machines at
+# once, because a test keeps hardly more than one CPU busy
+guests() {
+	local kernel=$1 kdir=$2 modules=$3 start=$SECONDS half=0 first=() second=() test
+	shift 3
+	for test in "$@"; do
+		if [ $((half ^= 1)) -eq 1 ]; then first+=("$test"); else second+=("$test"); fi
+	done
+	say "==> running $# tests on the $kernel kernel (minutes; consoles: $results)"
+	guest "$kernel-1" "$kdir" "$modules" "${first[@]}" &
+	[ ${#second[@]} -eq 0 ] || guest "$kernel-2" "$kdir" "$modules" "${second[@]}" &
+	while [ -n "$(jobs -r)" ]; do
+		sleep 1
+		[ $(((SECONDS - start) % 60)) -ne 59 ] || {
+			say "    $((SECONDS - start)) s: $(cat "$results/$kernel"-?.console | grep -c '^ok\|^not ok') of $# done"
+			sleep 1
+		}
+	done
+	cat "$results/$kernel"-?.ktap
 }
 
 for kernel in $KERNELS; do
@@ -88,7 +111,7 @@ for kernel in $KERNELS; do
 		[ "${PIPESTATUS[0]}" -eq 0 ] || grep -q '^ *not ok' "$results/host-$kernel.ktap" ||
 			echo "  not ok 1 host tests finished" | tee -a "$results/host-$kernel.ktap"
 	fi
-	[ ${#selected[@]} -eq 0 ] || guest "$kernel" "$kdir" "$modules" "${selected[@]}"
+	[ ${#selected[@]} -eq 0 ] || guests "$kernel" "$kdir" "$modules" "${selected[@]}"
 done
 
 # Leaves only: the results of whole test programs say nothing new, unless a
