@@ -9,6 +9,11 @@
 kdir=$("$TOP/scripts/kernel.sh" plain) || exit
 modules=$("$TOP/scripts/module.sh" "$kdir") || exit
 say "==> booting the virtual machine"
-"$TOP/scripts/vm.sh" -t 300 "$kdir" "$TOP/tests/demo.sh" "$modules" |
+console=$CACHE/logs/demo.console
+"$TOP/scripts/vm.sh" -t 300 "$kdir" "$TOP/tests/demo.sh" "$modules" 2>&1 | tee "$console" |
 	sed -n '/^--- demo begins ---$/,/^--- demo ends ---$/{/^---/!p}'
-exit "${PIPESTATUS[0]}"
+status=${PIPESTATUS[0]}
+[ "$status" -eq 0 ] || {
+	tail -n 30 "$console" >&2
+	die "the demo failed; the whole console is $console"
+}
