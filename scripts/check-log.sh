@@ -14,8 +14,10 @@ reports+='|sleeping function|scheduling while atomic|refcount_t:|list_(add|del) 
 reports+='|kmemleak: [1-9][0-9]* new|unreferenced object|slab error|Objects remaining'
 reports+='|rust_kernel: panicked|panicked at|unregister_netdevice: waiting'
 
-# The names of kernel features that announce themselves at boot.
-harmless='kasan: KernelAddressSanitizer initialized|^.{0,24}KASAN'
+# The names of kernel features that announce themselves at boot, and what the
+# guest's init, which is no part of the kernel, writes to the log.
+harmless='\] virtme-ng-init: |'
+harmless+='kasan: KernelAddressSanitizer initialized|^.{0,24}KASAN'
 harmless+=' (initialized|enabled)|ODEBUG: selftest passed'
 
 found=$(sed -n '/--- kmemleak begins ---/,/--- kmemleak ends ---/p

@@ -17,3 +17,5 @@ status=${PIPESTATUS[0]}
 	tail -n 30 "$console" >&2
 	die "the demo failed; the whole console is $console"
 }
+"$TOP/scripts/check-log.sh" "$console" >&2 ||
+	die "the guest's kernel log, in $console, is not clean"
