@@ -51,9 +51,11 @@ for test in "$@"; do
 	name=$(basename "$test" | sed 's/\.[a-z]*$//')
 	echo "  KTAP version 1"
 	echo "  # Subtest: $name"
+	start=$SECONDS
 	[ ! -f "$modules/$MODULE.ko" ] || load "$MODULE"
 	(cd "$here/selftests" && exec timeout -k 5 "${TEST_TIMEOUT:-900}" "./$(basename "$test")") 2>&1 | sed 's/^/  /'
 	rc=${PIPESTATUS[0]}
+	echo "  # $((SECONDS - start)) s"
 	# A test cleans up after itself, so the module must go.
 	if lsmod | grep -q "^$MODULE " && ! unload "$MODULE" 2>/dev/null &&
 	   ! { sleep 3; unload "$MODULE"; }; then
