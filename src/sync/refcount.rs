@@ -47,6 +47,6 @@ impl RefcountExt for Refcount {
 
     #[inline]
     fn read(&self) -> u32 {
-        self.as_atomic().load(Relaxed).cast_unsigned()
+        self.as_atomic().load(Relaxed) as u32
     }
 }

@@ -131,7 +131,7 @@ pub(super) unsafe extern "C" fn fill<S: Subsystem, D: Dump<S>>(
     match result {
         Ok(()) => 0,
         // SAFETY: As above.
-        Err(EMSGSIZE) if unsafe { (*skb).len } > 0 => unsafe { (*skb).len }.cast_signed(),
+        Err(EMSGSIZE) if unsafe { (*skb).len } > 0 => unsafe { (*skb).len as c_int },
         Err(err) => err.to_errno(),
     }
 }
