@@ -45,6 +45,9 @@ module! {
     },
 }
 
+// Here, because what the macro expands to is not for code without `unsafe`.
+netns::declare_pernet!(Policies);
+
 /// What the module has registered. Each registration owns the one that it depends on, so they are
 /// made and undone in the only order that is right: the namespaces' data first and last, then the
 /// hooks, then the commands.

@@ -19,10 +19,7 @@ use super::{
 use crate::{
     module::Pinned,
     net::{
-        netns::{
-            PerNet,
-            Subsys, //
-        },
+        netns::PerNet,
         nfnetlink::{
             self,
             Locked, //
@@ -47,11 +44,7 @@ pub(crate) type Found<'m> = rcu_map::Entry<'m, Name, Uses, Owned, Locked<CtTimeo
 /// A place in a dump.
 pub(crate) type Cursor = rcu_map::Cursor<Name>;
 
-static SUBSYS: Subsys<Policies> = Subsys::new();
-
 impl PerNet for Policies {
-    const SUBSYS: &'static Subsys<Self> = &SUBSYS;
-
     fn init() -> impl PinInit<Self, Error> {
         Self::new()
     }

@@ -7,11 +7,9 @@
 //! ```ignore
 //! struct Totals(Atomic<u32>);
 //!
-//! static TOTALS: Subsys<Totals> = Subsys::new();
+//! declare_pernet!(Totals);
 //!
 //! impl PerNet for Totals {
-//!     const SUBSYS: &'static Subsys<Self> = &TOTALS;
-//!
 //!     fn init() -> impl PinInit<Self, Error> {
 //!         Ok(Self(Atomic::new(0)))
 //!     }
@@ -78,11 +76,35 @@ impl Net {
     }
 }
 
-/// Data that exists once for each network namespace.
-pub(crate) trait PerNet: Sized + Send + Sync + 'static {
-    /// The static that the C side knows this type by. No other type can use it.
-    const SUBSYS: &'static Subsys<Self>;
+/// Types with a [`Subsys`] of their own. To be implemented by [`declare_pernet!`].
+///
+/// # Safety
+///
+/// `subsys` must always return the same static.
+pub(crate) unsafe trait HasSubsys: Sized + 'static {
+    /// The static that the C side knows this type by.
+    fn subsys() -> &'static Subsys<Self>;
+}
 
+/// Makes the [`Subsys`] of a [`PerNet`] type.
+macro_rules! declare_pernet {
+    ($type:ty) => {
+        const _: () = {
+            static SUBSYS: $crate::net::netns::Subsys<$type> = $crate::net::netns::Subsys::new();
+
+            // SAFETY: It is always this static.
+            unsafe impl $crate::net::netns::HasSubsys for $type {
+                fn subsys() -> &'static $crate::net::netns::Subsys<Self> {
+                    &SUBSYS
+                }
+            }
+        };
+    };
+}
+pub(crate) use declare_pernet;
+
+/// Data that exists once for each network namespace.
+pub(crate) trait PerNet: HasSubsys + Send + Sync {
     /// Returns an initializer of the data for one namespace. It may sleep.
     fn init() -> impl PinInit<Self, Error>;
 
@@ -156,7 +178,7 @@ impl<T: PerNet> Subsys<T> {
     /// To be called by the C core only, for a namespace that is being set up.
     unsafe extern "C" fn init(net: *mut bindings::net) -> c_int {
         // SAFETY: The index is assigned before this is called.
-        let slot = unsafe { T::SUBSYS.slot(net) };
+        let slot = unsafe { T::subsys().slot(net) };
         // SAFETY: The slot is zeroed memory of the size that was asked for, it is never moved, and
         // it is left alone if an error is returned.
         match unsafe { pin_init::raw_try_init(slot, T::init()) } {
@@ -170,7 +192,7 @@ impl<T: PerNet> Subsys<T> {
     /// To be called by the C core only, after `init` succeeded.
     unsafe extern "C" fn pre_exit(net: *mut bindings::net) {
         // SAFETY: The slot holds a value since `init`, and `exit` comes later.
-        unsafe { &*T::SUBSYS.slot(net) }.pre_exit();
+        unsafe { &*T::subsys().slot(net) }.pre_exit();
     }
 
     /// # Safety
@@ -178,7 +200,7 @@ impl<T: PerNet> Subsys<T> {
     /// To be called by the C core only, a grace period after `pre_exit`.
     unsafe extern "C" fn exit(net: *mut bindings::net) {
         // SAFETY: The slot holds a value since `init`, and it is not used after this.
-        unsafe { ptr::drop_in_place(T::SUBSYS.slot(net)) };
+        unsafe { ptr::drop_in_place(T::subsys().slot(net)) };
     }
 }
 
@@ -186,7 +208,7 @@ impl<T: PerNet> Subsys<T> {
 ///
 /// # Invariants
 ///
-/// `T::SUBSYS` is registered with the C core.
+/// `T::subsys()` is registered with the C core.
 pub(crate) struct Registration<T: PerNet>(PhantomData<T>);
 
 impl<T: PerNet> Registration<T> {
@@ -195,7 +217,7 @@ impl<T: PerNet> Registration<T> {
     /// Fails with `EBUSY` if the type is registered already, with `ENOMEM`, and with what
     /// [`PerNet::init`] fails with. Nothing is left behind then.
     pub(crate) fn new() -> Result<Self> {
-        let subsys = T::SUBSYS;
+        let subsys = T::subsys();
 
         if subsys.claimed.xchg(true, Full) {
             return Err(EBUSY);
@@ -215,13 +237,13 @@ impl<T: PerNet> Registration<T> {
 
 impl<T: PerNet> Drop for Registration<T> {
     fn drop(&mut self) {
-        T::SUBSYS.registered.store(false, Release);
+        T::subsys().registered.store(false, Release);
         rcu::synchronize_rcu();
         // SAFETY: Registered by the type invariant. No reader is left: those that came through
         // `Subsys::get` have just been waited for, and a `Provides` is gone before what it stands
         // on.
-        unsafe { bindings::unregister_pernet_subsys(T::SUBSYS.ops.get()) };
-        T::SUBSYS.claimed.store(false, Release);
+        unsafe { bindings::unregister_pernet_subsys(T::subsys().ops.get()) };
+        T::subsys().claimed.store(false, Release);
     }
 }
 
@@ -244,5 +266,5 @@ unsafe impl<T: PerNet> Provides<T> for Registration<T> {}
 /// A value that [`Provides`] `T` must exist during `'a`.
 pub(super) unsafe fn data<'a, T: PerNet>(net: &'a Net) -> &'a T {
     // SAFETY: By the caller's promise the type is registered, so the slot holds a value.
-    unsafe { &*T::SUBSYS.slot(net.as_raw()) }
+    unsafe { &*T::subsys().slot(net.as_raw()) }
 }

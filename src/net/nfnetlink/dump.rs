@@ -28,8 +28,8 @@ use crate::{
     net::{
         netlink::Message,
         netns::{
-            Net,
-            PerNet, //
+            HasSubsys,
+            Net, //
         },
     },
 };
@@ -107,7 +107,7 @@ pub(super) unsafe extern "C" fn fill<S: Subsystem, D: Dump<S>>(
     let cursor = unsafe { &mut *(&raw mut (*cb).__bindgen_anon_1).cast::<D::Cursor>() };
     let guard = rcu::read_lock();
     // A dump holds the module, but nothing says that a module keeps its registrations to its end.
-    let Some(data) = <S::Data as PerNet>::SUBSYS.get(net, &guard) else {
+    let Some(data) = <S::Data as HasSubsys>::subsys().get(net, &guard) else {
         return 0;
     };
 
