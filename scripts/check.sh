@@ -76,7 +76,7 @@ guests() {
 	while [ -n "$(jobs -r)" ]; do
 		sleep 1
 		[ $(((SECONDS - start) % 60)) -ne 59 ] || {
-			say "    $((SECONDS - start)) s: $(cat "$results/$kernel"-?.console | grep -c '^ok\|^not ok') of $# done"
+			say "    $((SECONDS - start)) s: $(cat "$results/$kernel"-?.console | grep -c '^\(not \)\?ok [0-9]* cttimeout') of $# done"
 			sleep 1
 		}
 	done
