@@ -63,7 +63,7 @@ trap 'rm -f "$console"' EXIT
 # vng wants a directory of its own to run in, and no standard input.
 timeout -k 10 "$seconds" "$VNG" --run "$kernel" --force-9p "${accel[@]}" "${appends[@]}" \
 	-o="-nic none" --user root --cpus "$cpus" --memory "$memory" --verbose \
-	--cwd "$TOP" -- "$@" </dev/null 2>&1 | tr -d '\r' | tee "$console"
+	--cwd "$TOP" -- "$@" </dev/null 2>&1 | sed -u 's/\r//g' | tee "$console"
 
 status=$(sed -n 's/.*--- exit status \([0-9]*\) ---.*/\1/p' "$console" | tail -n 1)
 [ -n "$status" ] || say "error: the guest did not finish within $seconds s, or it crashed"
