@@ -20,11 +20,13 @@ cd "$TOP" || exit
 # build ARG...: in a copy of the sources, with all output
 copy_sources() { rm -rf "$work/copy" && mkdir "$work/copy" && cp -r Kbuild Kconfig Makefile include src "$work/copy"; }
 build() { "${KMAKE[@]}" -C "$work/copy" KDIR="$kdir" -j "$JOBS" "$@" 2>&1; }
-builds_silently() {
+# silently COMMAND...: it succeeds and warns of nothing
+silently() {
 	local out
-	out=$(build "$@") || { echo "$out"; return 1; }
+	out=$("$@" 2>&1) || { echo "$out"; return 1; }
 	! grep -E -A 8 'warning' <<<"$out"
 }
+builds_silently() { silently build "$@"; }
 
 test_sources() {
 	check "rustfmt has nothing to change" "$RUSTFMT" --check --color never \
@@ -123,7 +125,8 @@ test_intree() {
 	local kmake=("${KMAKE[@]}" -C "$(kernel_source)" O="$kdir")
 	cp "$kdir/.config" "$work/config"
 	sed -i 's/^CONFIG_NF_CT_NETLINK_TIMEOUT_RUST=y/CONFIG_NF_CT_NETLINK_TIMEOUT_RUST=m/' "$kdir/.config"
-	check "the module builds in the tree as =m" "${kmake[@]}" -j "$JOBS" W=e modules
+	check "the module builds in the tree as =m, without warnings" \
+		silently "${kmake[@]}" -j "$JOBS" modules
 	check "and its .ko is there" test -f "$kdir/net/netfilter/cttimeout_rust/$name.ko"
 	cp "$work/config" "$kdir/.config"
 }
