@@ -151,6 +151,9 @@ t.equal("a dump shows them in the order of their creation", s.state(), many)
 t.equal("each is found", [p and p.values for p in (s.get(m[0]) for m in many)],
         [m[4] for m in many])
 t.equal("all can be deleted at once", (s.flush().error, s.state()), (0, []))
-refs = open(f"/sys/module/{os.environ['MODULE']}/refcnt").read().strip()
-t.equal("with the policies go their references to the module", refs, "0")
+refcnt = f"/sys/module/{os.environ['MODULE']}/refcnt"
+# Nobody counts the references to what is part of the kernel.
+if os.path.exists(refcnt):
+    with open(refcnt) as file:
+        t.equal("with the policies go their references to the module", file.read().strip(), "0")
 t.finish()
