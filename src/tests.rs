@@ -229,8 +229,9 @@ mod suite {
         assert_eq!(map.insert(&mut lock, object(5)?), Err(EEXIST));
         assert!(shown(&map, &mut begin(), 2000)?.iter().copied().eq(0..1000));
         for number in [0, 1, 500, 999] {
+            let name = name(number)?;
             let guard = rcu::read_lock();
-            let found = map.get(&name(number)?, &guard).ok_or(ENOENT)?;
+            let found = map.get(&name, &guard).ok_or(ENOENT)?;
             assert_eq!(*found.value().value(), number);
         }
         assert!(map.get(&name(1000)?, &rcu::read_lock()).is_none());
