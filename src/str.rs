@@ -15,7 +15,7 @@ use kernel::{
 /// ```ignore
 /// let name = PaddedStr::<32>::new(b"web\0").ok_or(EINVAL)?;
 /// assert_eq!(name.as_c_str(), c"web");
-/// assert!(PaddedStr::<4>::new(b"long").is_none());
+/// assert!(PaddedStr::<8>::new(b"too long").is_none());
 /// ```
 ///
 /// Two of them hold the same string if and only if all their bytes are equal, which makes the type
@@ -67,12 +67,24 @@ impl<const N: usize> PaddedStr<N> {
     }
 
     const fn assert_no_padding() {
-        const { assert!(N != 0 && size_of::<Self>() == N) };
+        const { assert!(N != 0 && N % size_of::<u64>() == 0 && size_of::<Self>() == N) };
+    }
+
+    /// The length of the string in bytes.
+    fn len(&self) -> usize {
+        // Only NULs follow a NUL, so each word has as many bytes of the string as it has without its
+        // trailing NULs. That takes a fraction of the time of a search for the first NUL.
+        self.0
+            .chunks_exact(size_of::<u64>())
+            .filter_map(|word| word.first_chunk())
+            .map(|word| size_of::<u64>() - u64::from_le_bytes(*word).leading_zeros() as usize / 8)
+            .sum()
     }
 
     /// The string with its terminator.
     pub(crate) fn as_c_str(&self) -> &CStr {
-        CStr::from_bytes_until_nul(&self.0).unwrap_or_default()
+        // SAFETY: By the type invariant the byte at `len` exists and is the first NUL.
+        unsafe { CStr::from_bytes_with_nul_unchecked(self.0.get_unchecked(..=self.len())) }
     }
 }
 
