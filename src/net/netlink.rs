@@ -376,12 +376,28 @@ impl Message<'_> {
         self.skb.as_ptr()
     }
 
+    /// Appends an attribute.
+    ///
+    /// It does what `nla_put()` does, but inlined: values are mostly numbers, of a size known at
+    /// compile time, and a dump is mostly attributes.
+    #[inline(always)]
     fn put(&mut self, attr_type: u16, value: &[u8]) -> Result {
-        let len = c_int::try_from(value.len()).map_err(|_| EMSGSIZE)?;
-        // SAFETY: The buffer is ours to write to, and the value is valid for reads.
-        to_result(unsafe {
-            bindings::nla_put(self.as_raw(), attr_type.into(), len, value.as_ptr().cast())
-        })
+        let len = size_of::<bindings::nlattr>() + value.len();
+        let header = bindings::nlattr {
+            nla_len: len.try_into().map_err(|_| EMSGSIZE)?,
+            nla_type: attr_type,
+        };
+        // SAFETY: The buffer is ours to write to. (The length fits: it was just made a `u16`.)
+        let room = unsafe { bindings::cttimeout_helper_nlmsg_append(self.as_raw(), len as u32) };
+        let room: NonNull<bindings::nlattr> = NonNull::new(room).ok_or(EMSGSIZE)?.cast();
+        // SAFETY: There is room for a header and the value. It need not be aligned: a dump's buffer
+        // begins at any byte if its reader asks for an odd size.
+        unsafe {
+            room.write_unaligned(header);
+            let payload = room.add(1).cast::<u8>().as_ptr();
+            ptr::copy_nonoverlapping(value.as_ptr(), payload, value.len());
+        }
+        Ok(())
     }
 
     /// Appends an 8-bit number. `EMSGSIZE` if there is no room, as for all attributes.

@@ -18,14 +18,14 @@ t = nfnl.Ktap()
 s = nfnl.Socket()
 
 
-def dump(sock=None):
+def dump(sock=None, size=8192):
     """Dumps; yields the messages of one call of recv after the other. The socket is a new one,
     because the kernel makes its buffers as large as the largest that a socket ever offered."""
     sock = sock or nfnl.Socket()
     sock.send(sock.build(nfnl.GET, flags=nfnl.F_DUMP))
     messages = []
     while not messages or messages[-1].kind != nfnl.NLMSG_DONE:
-        messages = sock.receive(8192)
+        messages = sock.receive(size)
         yield messages
 
 
@@ -84,6 +84,11 @@ for count in (0, 1, 2000):
             {(nfnl.F_MULTI, sock.seq, sock.sock.getsockname()[0])})
     s.flush()
 t.check("the last of these dumps took many calls of recv", len(parts) > 20, len(parts))
+
+made = create(200)
+t.equal("a dump into buffers of an odd size, which are not aligned, is the same",
+        names(sum(dump(size=9001), [])), made)
+s.flush()
 
 create(3)
 for title, flags in (("NLM_F_ROOT", 0x100), ("NLM_F_MATCH", 0x200)):
