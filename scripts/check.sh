@@ -100,7 +100,7 @@ for kernel in $KERNELS; do
 		mkdir -p "$modules"
 		;;
 	*)
-		modules=$("$TOP/scripts/module.sh" "$kdir") || exit
+		modules=$("$TOP/scripts/module.sh" "$kdir" TEST_MODULES=1) || exit
 		;;
 	esac
 	if [ "$kernel" = debug ]; then

@@ -18,7 +18,7 @@ need_build_tools
 cd "$TOP" || exit
 
 # build ARG...: in a copy of the sources, with all output
-copy_sources() { rm -rf "$work/copy" && mkdir "$work/copy" && cp -r Kbuild Kconfig Makefile include src "$work/copy"; }
+copy_sources() { rm -rf "$work/copy" && mkdir "$work/copy" && cp -r Kbuild Kconfig Makefile include src tests "$work/copy"; }
 build() { "${KMAKE[@]}" -C "$work/copy" KDIR="$kdir" -j "$JOBS" "$@" 2>&1; }
 # silently COMMAND...: it succeeds and warns of nothing
 silently() {
@@ -30,7 +30,7 @@ builds_silently() { silently build "$@"; }
 
 test_sources() {
 	check "rustfmt has nothing to change" "$RUSTFMT" --check --color never \
-		"src/${name}_main.rs"
+		"src/${name}_main.rs" tests/modules/*.rs
 	local file bad=
 	for file in $(find src include scripts tests -name '*.rs' -o -name '*.[ch]' -o -name '*.sh' -o -name '*.py') \
 		Kbuild Kconfig Makefile; do
@@ -57,7 +57,7 @@ test_build() {
 		"$(diff -rq "$work/copy" . | grep -v '^Only in \./\?[^:]*:')" ""
 	check "make W=1 has no warnings" builds_silently W=1
 	build clean >/dev/null
-	check "clippy has no warnings" builds_silently CLIPPY=1
+	check "clippy has no warnings" builds_silently CLIPPY=1 TEST_MODULES=1
 	check_fails "without a kernel there is a sentence" "no kernel build at KDIR=/nowhere" \
 		make -C "$work/copy" KDIR=/nowhere
 	check_fails "without CONFIG_RUST there is a sentence" "not built with CONFIG_RUST=y" \

@@ -226,6 +226,12 @@ impl AttrPolicy {
         Self::new(bindings::NLA_U16, 0)
     }
 
+    /// A 32-bit number.
+    #[allow(dead_code, reason = "not every subsystem has one")]
+    pub(crate) const fn u32() -> Self {
+        Self::new(bindings::NLA_U32, 0)
+    }
+
     /// Other attributes.
     pub(crate) const fn nested() -> Self {
         Self::new(bindings::NLA_NESTED, 0)

@@ -12,6 +12,7 @@
 
 NS=cttimeout-module
 C_MODULE=nfnetlink_cttimeout
+OTHER=cttimeout_test_subsystem
 
 info() { modinfo -b "$MODROOT" -F "$1" "$MODULE"; }
 loaded() { lsmod | awk '{ print $1 }' | grep -x -e "$MODULE" -e "$C_MODULE" | xargs; }
@@ -19,6 +20,18 @@ references() { cat "/sys/module/$MODULE/refcnt"; }
 nfct() { in_ns "$NS" nfct "$@"; }
 log_has() { dmesg | tail -n "+$mark" | grep -q "$1"; }
 mark_log() { mark=$(($(dmesg | wc -l) + 1)); }
+
+# totals: what the other subsystem answers when a number is added, then too large a
+# one, and when it is asked for the total
+totals() {
+	in_ns "$1" python3 -c '
+import nfnl, struct
+s = nfnl.Socket()
+for number in 42, 2**32 - 1:
+    answer = s.request(0, nfnl.attr(1, struct.pack(">I", number)))
+    print(answer.errno_name, answer.text, answer.offset)
+print(nfnl.parse(s.request(1).messages[0].payload[4:])[1].hex())'
+}
 
 # half_read_dump: unloads while a dump waits to be read, then after it; the
 # policies themselves are gone, so that it is the dump alone that counts.
@@ -100,6 +113,22 @@ check "even for a rule" \
 in_ns "$NS" iptables -t raw -F
 nfct flush timeout
 check "the C module can be unloaded" wait_until 20 unload "$C_MODULE"
+
+# Somebody else has the subsystem, but nobody the hook: the second of three steps
+# has been taken when the third fails.
+check "another subsystem of the same number can be loaded" load "$OTHER"
+mark_log
+check_fails "the module cannot be loaded next to it" "busy" load "$MODULE"
+check "the log says why" log_has "$MODULE: the nfnetlink subsystem is taken"
+check_eq "it is not loaded" "$(loaded)" ""
+check "what it had prepared for namespaces is gone" netns_add "$NS-late"
+check_fails "and its hook, too" "" \
+	in_ns "$NS" iptables -t raw -A OUTPUT -p tcp -j CT --timeout web
+check_eq "the other subsystem works" "$(totals "$NS")" "0 None None
+ERANGE the total would be too large 20
+0000002a"
+check_eq "in each namespace on its own" "$(totals "$NS-late" | tail -n 1)" 0000002a
+check "it can be unloaded" unload "$OTHER"
 check "the module can be loaded then" load "$MODULE"
 check "and works" nfct add timeout web inet tcp established 1234
 check_eq "as ever" "$(nfct list timeout)" "$before"
