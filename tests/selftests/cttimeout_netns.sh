@@ -10,7 +10,7 @@
 . ../lib/conntrack.sh
 
 A=cttimeout-a B=cttimeout-b
-ROUNDS=20 IDLE=500 WORKERS=4
+ROUNDS=20 IDLE=2000 WORKERS=4
 # A kernel that checks every access is slow, and needs less of it to find a fault;
 # five rounds are one for each way in which a namespace ends below.
 ! zgrep -q '^CONFIG_KASAN=y' /proc/config.gz || ROUNDS=5 IDLE=100
@@ -22,8 +22,9 @@ list() { in_ns "$1" nfct list timeout; }
 # Namespaces without names, all at once, from creation to end.
 idle_namespaces() {
 	python3 -c '
-import ctypes, sys
+import ctypes, resource, sys
 CLONE_NEWNET = 0x40000000
+resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
 kept = []
 for i in range(int(sys.argv[1])):
     assert ctypes.CDLL(None).unshare(CLONE_NEWNET) == 0
