@@ -39,6 +39,8 @@ test_sources() {
 	check_eq "every source file names its licence" "$bad" ""
 	bad=$(find src -name '*.rs' -exec sh -c 'sed -n 3p "$1" | grep -q "^//! ." || echo "$1"' sh {} \;)
 	check_eq "every Rust file says what it is for" "$bad" ""
+	check "the table of unsafe code in SECURITY.md is up to date" \
+		scripts/unsafe-table.py --check SECURITY.md
 	check_eq "the policy logic holds no unsafe code" "$(grep -rnw unsafe src/cttimeout | grep -v '//!')" ""
 }
 
