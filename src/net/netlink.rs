@@ -181,10 +181,10 @@ impl<'a, const N: usize> NestedAttrs<'a, N> {
 
     /// All attributes, in the order of their types.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Attr<'a>> + '_ {
-        // SAFETY: By the type invariant.
-        self.table
-            .iter()
-            .filter_map(|attr| unsafe { Attr::from_raw(*attr) })
+        self.table.iter().filter_map(|attr| {
+            // SAFETY: By the type invariant.
+            unsafe { Attr::from_raw(*attr) }
+        })
     }
 
     /// The table for C, which does not change it.
