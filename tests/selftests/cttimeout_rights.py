@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+#
+# Who may do what: nothing without CAP_NET_ADMIN in the network namespace; all in
+# a network namespace of one's own, but nothing that is seen or felt outside; and
+# the memory for it is the caller's.
+
+import ast
+import ctypes
+import os
+import pathlib
+import time
+import traceback
+
+import nfnl
+
+CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
+NOBODY = 65534
+CGROUPS = pathlib.Path("/run/cttimeout-cgroups")
+COUNT = 3000
+MODULE = os.environ["MODULE"]
+libc = ctypes.CDLL(None, use_errno=True)
+t = nfnl.Ktap()
+
+
+def unshare(flags):
+    if libc.unshare(flags):
+        raise OSError(ctypes.get_errno(), "unshare")
+
+
+def in_child(function):
+    """What the function returns, in a process of its own."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(write, repr(function()).encode())
+        except BaseException:
+            os.write(write, traceback.format_exc().encode())
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as answer:
+        text = answer.read()
+    status = os.waitpid(child, 0)[1]
+    return text if not status else f"{text} and then status {status}"
+
+
+def become_nobody():
+    os.setgroups([])
+    os.setresgid(NOBODY, NOBODY, NOBODY)
+    os.setresuid(NOBODY, NOBODY, NOBODY)
+
+
+def own_namespaces():
+    """Root in a user namespace of one's own, with a network namespace that belongs to it."""
+    become_nobody()
+    unshare(CLONE_NEWUSER | CLONE_NEWNET)
+
+
+def every_command(sock):
+    """The errors of all commands, as they can be sent by anybody."""
+    answers = [sock.create("mine"), sock.create("web", values={3: 7}, flags=nfnl.F_REPLACE),
+               sock.request(nfnl.GET, nfnl.name("web")), sock.dump(), sock.delete("web"),
+               sock.flush(), sock.default_set(17, {1: 7}),
+               sock.request(nfnl.DEFAULT_GET, nfnl.l3(), nfnl.l4(17))]
+    return [answer.errno_name for answer in answers]
+
+
+def everything():
+    return s.state(), [s.default_get(number) for number in nfnl.PROTOCOLS]
+
+
+s = nfnl.Socket()
+s.create("web", 6, nfnl.distinct(6, 500))
+before = everything()
+
+
+# Not root at all, and root of something else.
+def nobody():
+    become_nobody()
+    return every_command(nfnl.Socket())
+
+
+def root_elsewhere():
+    sock = nfnl.Socket()  # of the initial network namespace
+    own_namespaces()
+    return every_command(sock)
+
+
+def nobody_later():
+    sock = nfnl.Socket()
+    become_nobody()
+    return every_command(sock)
+
+
+for title, function in (("without rights", nobody),
+                        ("root in a user namespace, with a socket from outside", root_elsewhere),
+                        ("a socket that root has made and nobody uses", nobody_later)):
+    t.equal(f"{title}: every command answers EPERM", in_child(function), repr(["EPERM"] * 8))
+    t.equal(f"{title}: nothing has changed", everything(), before)
+
+
+# Root in a user namespace, with a network namespace that belongs to it.
+def root_at_home():
+    own_namespaces()
+    sock = nfnl.Socket()
+    seen = sock.state()
+    made = sock.create("web", 17, {1: 7}).error, sock.default_set(17, {1: 8}).error
+    return seen, made, sock.get("web").values[1], sock.default_get(17)[1], sock.flush().error
+
+
+t.equal("at home, nothing of the outside is seen, and all commands work", in_child(root_at_home),
+        repr(([], (0, 0), 7, 8, 0)))
+t.equal("and nothing of it is seen outside", everything(), before)
+
+
+def parameter():
+    own_namespaces()
+    path = f"/sys/module/{MODULE}/parameters/detach_in_use"
+    return os.access(path, os.W_OK)
+
+
+t.equal("the module's parameter cannot be written from there", in_child(parameter), "False")
+
+
+# Policies are charged to the one who makes them. (At the limit itself, the kernel ends the process:
+# it needs memory of its own to go on.)
+def charged():
+    """The growth of the memory cgroup's slab memory, in bytes for each policy, when policies come
+    and when they go again."""
+    def slab():
+        lines = (CGROUPS / "limited/memory.stat").read_text().splitlines()
+        return int(dict(line.split() for line in lines)["slab"])
+
+    (CGROUPS / "limited/cgroup.procs").write_text(str(os.getpid()))
+    own_namespaces()
+    sock = nfnl.Socket()
+    sock.create("the first")
+    start = slab()
+    for i in range(COUNT):
+        sock.create(f"policy {i}")
+    full = slab()
+    sock.flush()
+    # The memory is given back a grace period later.
+    for _ in range(100):
+        if slab() - start < (full - start) / 2:
+            break
+        time.sleep(0.1)
+    return (full - start) / COUNT, (slab() - start) / COUNT
+
+
+CGROUPS.mkdir()
+if libc.mount(b"none", bytes(CGROUPS), b"cgroup2", 0, None):
+    t.check("cgroups can be mounted", False, os.strerror(ctypes.get_errno()))
+    t.finish()
+(CGROUPS / "cgroup.subtree_control").write_text("+memory")
+(CGROUPS / "limited").mkdir()
+figures = in_child(charged)
+came, left = ast.literal_eval(figures)
+t.check("policies are charged to the memory cgroup of who creates them", 100 < came < 1000, figures)
+t.check("and no longer when they are gone", left < came / 2, figures)
+s.flush()
+(CGROUPS / "limited").rmdir()
+t.finish()
