@@ -55,7 +55,9 @@ accel=()
 if [ -n "$icount" ]; then
 	accel=(--disable-kvm -o="-accel tcg,thread=single -icount shift=0,sleep=off")
 elif ! kvm_works; then
-	accel=(--disable-kvm -o="-accel tcg,thread=multi")
+	# On a busy machine the guest takes the TSC for many times slower than it
+	# is, and all its clocks run as many times too fast. The HPET tells its own rate.
+	accel=(--disable-kvm -o="-accel tcg,thread=multi" -a clocksource=hpet -a tsc=unstable)
 fi
 
 console=$(mktemp "$CACHE/logs/console.XXXXXX")
