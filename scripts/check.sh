@@ -6,7 +6,8 @@
 #
 # usage: check.sh [host] [TEST]...
 #
-# KERNELS="plain debug builtin" (the default) says which kernels to test on.
+# KERNELS="plain debug builtin" (the default) says which kernels to test on,
+# ZONES=100 how many zones cttimeout_ovs makes at once.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -43,8 +44,8 @@ guest() {
 	for test in "$@"; do
 		files+=("$(basename "$(compgen -G "$TOP/tests/selftests/$test.*")")")
 	done
-	"$TOP/scripts/vm.sh" -t 3600 "$kdir" "$TOP/tests/guest.sh" "$modules" "${files[@]}" \
-		>"$console" 2>&1
+	"$TOP/scripts/vm.sh" -t 3600 "$kdir" env "ZONES=${ZONES:-}" "$TOP/tests/guest.sh" \
+		"$modules" "$clients" "${files[@]}" >"$console" 2>&1
 	status=$?
 	{
 		echo "# Guest: $name"
@@ -115,7 +116,9 @@ for kernel in $KERNELS; do
 		[ "${PIPESTATUS[0]}" -eq 0 ] || grep -q '^ *not ok' "$results/host-$kernel.ktap" ||
 			echo "  not ok 1 host tests finished" | tee -a "$results/host-$kernel.ktap"
 	fi
-	[ ${#selected[@]} -eq 0 ] || guests "$kernel" "$kdir" "$modules" "${selected[@]}"
+	[ ${#selected[@]} -gt 0 ] || continue
+	clients=$("$TOP/scripts/clients.sh" "$kdir") || exit
+	guests "$kernel" "$kdir" "$modules" "${selected[@]}"
 done
 
 # Leaves only: the results of whole test programs say nothing new, unless a

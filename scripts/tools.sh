@@ -213,6 +213,15 @@ need_vm_tools() {
 	export PATH=$venv/bin:$PATH
 }
 
+# What clients.sh builds and what its tests need, as Debian packages.
+need_client_tools() {
+	need_commands gcc:gcc python3:python3
+	need_files /usr/include/libnetfilter_cttimeout/libnetfilter_cttimeout.h:libnetfilter-cttimeout-dev \
+		/usr/include/libmnl/libmnl.h:libmnl-dev \
+		/usr/lib/python3/dist-packages/yaml:python3-yaml \
+		/usr/lib/python3/dist-packages/jsonschema:python3-jsonschema
+}
+
 make_venv() {
 	[ ! -f "$1/complete" ] || return 0
 	rm -rf "$1"

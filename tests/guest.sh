@@ -5,11 +5,14 @@
 # each test named on the command line with the module freshly loaded, prints
 # KTAP, looks for leaks, and ends with the kernel log for the host to check.
 #
-# usage: guest.sh MODULE_DIR TEST...   (MODULE_DIR holds the .ko files)
+# usage: guest.sh MODULE_DIR CLIENT_DIR TEST...
+#   MODULE_DIR  holds the .ko files
+#   CLIENT_DIR  is what scripts/clients.sh printed
 
 here=$(cd "$(dirname "$0")" && pwd)
 modules=$1
-shift
+export CLIENTS=$2
+shift 2
 export MODULE=nfnetlink_cttimeout_rust
 export PATH=$PATH:/usr/sbin:/sbin PYTHONDONTWRITEBYTECODE=1 LC_ALL=C
 PYTHONPATH=$here/lib${PYTHONPATH:+:$PYTHONPATH}
