@@ -64,6 +64,7 @@ help:
 	@echo 'make check                set everything up, then all tests (KTAP)'
 	@echo 'make check TESTS="T ..."  only these, e.g. TESTS=cttimeout_errors; TESTS=host for those without a guest'
 	@echo 'make check KERNELS=plain  only on this kernel (plain, debug, builtin)'
+	@echo 'make check TESTS=cttimeout_ovs ZONES=1000  with so many zones at once (100 otherwise)'
 	@echo 'make bench                compare with the C module, in instructions'
 	@echo 'make KDIR=DIR             build nfnetlink_cttimeout_rust.ko for the kernel built in DIR'
 	@echo 'make KDIR=DIR install     install it with its modules (INSTALL_MOD_PATH= as usual)'

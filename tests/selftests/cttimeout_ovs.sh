@@ -1,0 +1,173 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Shows that Open vSwitch, unchanged, times the flows of its zones by the
+# module: policies come and go with the zones, also many at once; one that the
+# datapath still uses stays until Open vSwitch tries again; and a restart of the
+# daemon does no harm.
+#
+# ZONES says how many zones are made at once: 100 by default, for the sake of
+# emulated machines; try 1000 on others.
+# shellcheck source-path=SCRIPTDIR/../lib
+
+. ../lib/ktap.sh
+. ../lib/netns.sh
+. ../lib/conntrack.sh
+. ../lib/ovs.sh
+
+S=cttimeout-switch A=cttimeout-a B=cttimeout-b
+ZONES=${ZONES:-100}
+# The kernel's policies for a zone, without the common start of their names
+PARTS="icmp4 icmpv6 tcp4 tcp6 udp4 udp6"
+
+# host NAME PORT NUMBER: a host at a port of the switch; it has addresses in two
+# networks, one for each of the zones 5 and 6
+host() {
+	local zone
+	netns_add "$1" || return
+	ip link add "$2" netns "$S" type veth peer name veth0 netns "$1" || return
+	ip -n "$S" link set "$2" up
+	in_ns "$1" sysctl -qw net.ipv6.conf.veth0.accept_dad=0 net.ipv6.conf.veth0.accept_ra=0
+	for zone in 5 6; do
+		ip -n "$1" addr add "10.0.$zone.$3/24" dev veth0
+		ip -n "$1" addr add "fd0$zone::$3/64" dev veth0 nodad
+	done
+	ip -n "$1" link set veth0 up
+}
+
+switch() {
+	ovs-vsctl --id=@system create Datapath datapath_version=0 \
+		-- set Open_vSwitch . datapaths:system=@system &&
+		# Flows of the datapath are to end when the test says so.
+		ovs-vsctl set Open_vSwitch . other_config:max-idle=3600000 &&
+		ovs-vsctl add-br br0 -- set-fail-mode br0 secure \
+			-- add-port br0 port-a -- add-port br0 port-b
+}
+
+# openflow: what the bridge is to do; the daemon forgets it when it ends
+openflow() {
+	ovs-ofctl add-flows br0 - <<-END
+		priority=2,arp,actions=NORMAL
+		priority=2,icmp6,icmp_type=135,actions=NORMAL
+		priority=2,icmp6,icmp_type=136,actions=NORMAL
+		priority=1,ip,nw_dst=10.0.5.0/24,actions=ct(commit,zone=5),NORMAL
+		priority=1,ip,nw_dst=10.0.6.0/24,actions=ct(commit,zone=6),NORMAL
+		priority=1,ipv6,ipv6_dst=fd05::/64,actions=ct(commit,zone=5),NORMAL
+		priority=1,ipv6,ipv6_dst=fd06::/64,actions=ct(commit,zone=6),NORMAL
+	END
+}
+
+nfct() { in_ns "$S" nfct "$@"; }
+names() { nfct list timeout | sed -n 's/^\.\(.*\) = {/\1/p'; }
+# numbers: those by which Open vSwitch knows the policies
+numbers() { names | sed 's/^ovs_tp_\([0-9]*\)_.*/\1/' | sort -nu | xargs; }
+numbers_are() { [ "$(numbers)" = "$1" ]; }
+count_is() { [ "$(names | wc -l)" -eq "$1" ]; }
+
+# flow NAME ZONE SECONDS FILTER...
+flow() { check_flow "$family: zone $2: $1" "$S" "$3" -w "$2" -f "$family" "${@:4}"; }
+
+# check_zone FAMILY ICMP ZONE A B UDP PING TCP: UDP, ping and TCP
+# from A to B, and the timeouts that they have
+check_zone() {
+	local family=$1 icmp=$2 zone=$3 a=$4 b=$5
+
+	traffic listen "lu$b" "$B" udp "$b" 90
+	traffic connect "cu$b" "$A" udp "$b" 90 "$a" 4000
+	traffic send "cu$b"
+	flow "udp, unreplied" "$zone" "$6" -p udp
+	in_ns "$A" ping -q -c 1 -W 20 "$b" >/dev/null
+	flow "$icmp" "$zone" "$7" -p "$icmp"
+	traffic listen "lt$b" "$B" tcp "$b" 80
+	traffic connect "ct$b" "$A" tcp "$b" 80 "$a" 4001
+	traffic accept "st$b" "lt$b" 4001
+	flow tcp "$zone" "$8" -p tcp --state ESTABLISHED
+}
+
+# new_flow PORT SECONDS ZONE: a new UDP flow from this port takes this timeout
+new_flow() {
+	local family=ipv4
+	traffic connect "n$1" "$A" udp "10.0.$3.2" 90 "10.0.$3.1" "$1"
+	traffic send "n$1"
+	flow "a new flow" "$3" "$2" -p udp --sport "$1"
+}
+
+# The datapath's flow for UDP to zone 5 uses this policy.
+used() { [ "$(policy_use "$S" "$1")" -gt 1 ]; }
+
+if ! ovs_installed; then
+	skip "Open vSwitch" "openvswitch-switch cannot be installed here"
+	finish
+fi
+netns_add "$S" && host "$A" port-a 1 && host "$B" port-b 2 && load openvswitch || exit 1
+ovs_in "$S" "$(mktemp -d /tmp/ovs.XXXXXX)"
+check "the daemons start" ovs_start
+comment "$(ovs-vsctl --version | head -n 1)"
+check "a bridge in the kernel's datapath" switch
+check "with flows through two zones" openflow
+traffic_start
+
+# A zone has policies
+check "a zone's timeouts are set" ovs-vsctl add-zone-tp system zone=5 \
+	udp_single=2100 udp_multiple=2200 icmp_first=2300 icmp_reply=2300 tcp_established=2400
+number=$(numbers)
+check_eq "there is a policy for each protocol and family" "$(names | sort | xargs)" \
+	"$(for part in $PARTS; do echo "ovs_tp_${number}_$part"; done | xargs)"
+for family in 4 6; do
+	check_eq "UDP's timeouts are the zone's, IPv$family" \
+		"$(nfct get timeout "ovs_tp_${number}_udp$family" | grep REPLIED | xargs)" \
+		".UNREPLIED = 2100, .REPLIED = 2200,"
+done
+check_zone ipv4 icmp 5 10.0.5.1 10.0.5.2 2100 2300 2400
+check_zone ipv6 icmpv6 5 fd05::1 fd05::2 2100 2300 2400
+check_zone ipv4 icmp 6 10.0.6.1 10.0.6.2 30 30 432000
+check_zone ipv6 icmpv6 6 fd06::1 fd06::2 30 30 432000
+check_eq "Open vSwitch itself shows them for its zone only" \
+	"$(ovs-appctl dpctl/dump-conntrack -s zone=5 | grep -cw 'timeout=2[0-4]..')" 6
+
+# The daemon starts again
+check "the daemon stops" vswitchd_stop
+check_eq "its policies stay" "$(numbers)" "$number"
+check "it starts again" vswitchd_start
+renumbered() { count_is 6 && ! numbers_are "$number"; }
+check "it has found the policies, and has new ones in their place" wait_until 90 renumbered
+check "it is told the flows again" openflow
+new_flow 4010 2100 5
+
+# A policy is in use
+number=$(numbers) policy=ovs_tp_$(numbers)_udp4
+check "the datapath uses the policy" wait_until 20 used "$policy"
+# Nobody updates the datapath's flows until the revalidators go on.
+ovs-appctl revalidator/pause
+ovs_log_mark
+check "the zone's timeouts are taken away" ovs-vsctl del-zone-tp system zone=5
+check "Open vSwitch is told that the policy is busy" wait_until 90 \
+	ovs_log_has "failed to delete timeout policy $policy (Device or resource busy)"
+check_eq "the policy stays" "$(names | grep "udp4")" "$policy"
+new_flow 4011 2100 5
+ovs-appctl revalidator/resume
+check "it is deleted in the end" wait_until 90 count_is 0
+new_flow 4012 30 5
+
+# Many zones, no two of them alike
+last=$((5 + ZONES)) add=() delete=()
+for zone in $(seq 6 "$last"); do
+	add+=(-- add-zone-tp system "zone=$zone" "udp_single=$((3000 + zone))")
+	delete+=(-- del-zone-tp system "zone=$zone")
+done
+start=$SECONDS
+check "$ZONES zones are made" ovs-vsctl "${add[@]}"
+check_eq "there are policies for each" "$(names | wc -l)" $((6 * ZONES))
+check_eq "each has its own values, for both families" \
+	"$(nfct list timeout | sed -n 's/.*UNREPLIED = \(.*\),/\1/p' | sort -n | xargs)" \
+	"$(for zone in $(seq 6 "$last"); do echo $((3000 + zone)) $((3000 + zone)); done | xargs)"
+new_flow 4013 3006 6
+check "the zones are deleted" ovs-vsctl "${delete[@]}"
+check "so are their policies" wait_until 300 count_is 0
+comment "$ZONES zones: $((SECONDS - start)) s"
+new_flow 4014 30 6
+
+traffic_stop
+check "the daemons stop" ovs_stop
+check "the datapath's module can be unloaded" wait_until 60 unload openvswitch
+finish
