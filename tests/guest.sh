@@ -31,17 +31,18 @@ touch "$MODROOT/lib/modules/$(uname -r)"/modules.{order,builtin,builtin.modinfo}
 depmod -b "$MODROOT"
 # Which of the two implementations the kernel loads on demand is the
 # administrator's choice; the tests choose this one.
-mkdir -p /run/cttimeout-modprobe.d
-echo "blacklist nfnetlink_cttimeout" >/run/cttimeout-modprobe.d/choice.conf
+export MODCONF=/run/cttimeout-modprobe.d
+mkdir -p $MODCONF
+echo "blacklist nfnetlink_cttimeout" >$MODCONF/choice.conf
 cat >/run/cttimeout-modprobe <<END
 #!/bin/sh
-exec /sbin/modprobe -d $MODROOT -C /run/cttimeout-modprobe.d "\$@"
+exec /sbin/modprobe -d $MODROOT -C $MODCONF "\$@"
 END
 chmod +x /run/cttimeout-modprobe
 echo /run/cttimeout-modprobe >/proc/sys/kernel/modprobe
 
 # Tests call these instead of insmod, so that dependencies are resolved.
-load() { modprobe -d "$MODROOT" -C /run/cttimeout-modprobe.d "$@"; }
+load() { modprobe -d "$MODROOT" -C "$MODCONF" "$@"; }
 unload() { modprobe -d "$MODROOT" -r "$@"; }
 export -f load unload
 

@@ -20,6 +20,7 @@ references() { cat "/sys/module/$MODULE/refcnt"; }
 nfct() { in_ns "$NS" nfct "$@"; }
 log_has() { dmesg | tail -n "+$mark" | grep -q "$1"; }
 mark_log() { mark=$(($(dmesg | wc -l) + 1)); }
+choose() { echo "$1" >"$MODCONF/choice.conf"; }
 
 # totals: what the other subsystem answers when a number is added, then too large a
 # one, and when it is asked for the total
@@ -99,6 +100,19 @@ check_eq "indeed" "$(loaded)" ""
 check_eq "nfct finds no policies" "$(nfct list timeout)" ""
 check_eq "because it has loaded the module" "$(loaded)" "$MODULE"
 check "it can be unloaded" unload "$MODULE"
+
+# Both are installed, and carry the same alias: the administrator chooses, by
+# what README.md says; the choice above was to have this one.
+choose "blacklist $MODULE"
+check_eq "with the other choice nfct finds no policies, either" "$(nfct list timeout)" ""
+check_eq "because it has loaded the C module" "$(loaded)" "$C_MODULE"
+check "which can be unloaded" unload "$C_MODULE"
+choose ""
+check "without a choice nfct works, too" nfct add timeout web inet tcp established 1234
+check_eq "by one of them" "$(loaded | wc -w)" 1
+nfct delete timeout web
+check "which can be unloaded, too" unload "$(loaded)"
+choose "blacklist $C_MODULE"
 
 # The C module comes first
 check "the C module can be loaded" load "$C_MODULE"
