@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The legacy IPv4 tables, as a whole: what iptables-legacy does last, in one system call.
+
+A test that has something go wrong inside the kernel wants that call alone, not all that a program
+does before it.  The content is made by iptables itself, once, and only read and put back here.
+"""
+
+import ctypes
+import os
+import socket
+import struct
+
+SOL_IP, IPT_SO_GET_INFO, IPT_SO_GET_ENTRIES, IPT_SO_SET_REPLACE = 0, 64, 65, 64
+INFO = "=32sI5I5III"  # struct ipt_getinfo
+COUNTERS = 16         # sizeof(struct xt_counters)
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def checked(result):
+    if result < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+
+
+class Table:
+    """What a table of the current network namespace holds at this moment."""
+
+    def __init__(self, name):
+        self.name = name.encode()
+        self.open()
+        *info, self.count, size = self._info()
+        self.hooks = info[1:]  # valid_hooks, hook_entry[], underflow[]
+        header = struct.pack("=32sII", self.name, size, 0)  # struct ipt_get_entries
+        self.entries = self._get(IPT_SO_GET_ENTRIES, header + bytes(size))[len(header):]
+
+    def open(self):
+        """From now on, this is about the table of the namespace that is current now."""
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+
+    def _get(self, option, buffer):
+        data = ctypes.create_string_buffer(buffer, len(buffer))
+        length = ctypes.c_uint(len(buffer))
+        checked(libc.getsockopt(self.sock.fileno(), SOL_IP, option, data, ctypes.byref(length)))
+        return data.raw
+
+    def _info(self):
+        size = struct.calcsize(INFO)
+        return struct.unpack(INFO, self._get(IPT_SO_GET_INFO, self.name.ljust(size, b"\0")))
+
+    def replacer(self):
+        """Makes all ready to put the content back; returns a function that does it."""
+        old = self._info()[-2]
+        counters = ctypes.create_string_buffer(COUNTERS * old)
+        replace = struct.pack("=32sIII5I5IIQ", self.name, self.hooks[0], self.count,
+                              len(self.entries), *self.hooks[1:], old,
+                              ctypes.addressof(counters)) + self.entries
+
+        def put(_counters=counters):  # which have to live until then
+            checked(libc.setsockopt(self.sock.fileno(), SOL_IP, IPT_SO_SET_REPLACE, replace,
+                                    len(replace)))
+        return put
+
+    def put(self):
+        self.replacer()()

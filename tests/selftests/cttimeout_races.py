@@ -1,0 +1,175 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+#
+# Everything at once: commands from many sockets, rules and packets while
+# policies come and go, namespaces that end in the middle of it, clients that are
+# killed in a dump, and the module unloaded under their hands. What is looked for
+# in between is nothing but an answer that makes no sense; the rest is for the
+# kernel's checkers. In the end, all references have been given back.
+#
+# ROUNDS= in the environment says how many rounds each process does.
+
+import ctypes
+import errno
+import os
+import random
+import signal
+import socket
+import subprocess
+import time
+import traceback
+
+import iptables
+import nfnl
+
+ROUNDS = int(os.environ.get("ROUNDS") or 150)
+MODULE = os.environ["MODULE"]
+NAMES = [f"policy {i}" for i in range(6)]
+CLONE_NEWNET = 0x40000000
+libc = ctypes.CDLL(None, use_errno=True)
+t = nfnl.Ktap()
+
+
+def new_namespace():
+    iptables.checked(libc.unshare(CLONE_NEWNET))
+    subprocess.run("ip link set lo up", shell=True, check=True)
+
+
+def together(*functions):
+    """Runs each in a process of its own; returns what went wrong."""
+    children = {}
+    for number, function in enumerate(functions):
+        read, write = os.pipe()
+        if not (child := os.fork()):
+            random.seed(number)
+            try:
+                function()
+            except BaseException:
+                os.write(write, traceback.format_exc().encode()[-4000:])
+            os._exit(0)
+        os.close(write)
+        children[child] = read
+    for child, read in children.items():
+        with os.fdopen(read) as said:
+            children[child] = said.read()
+        os.waitpid(child, 0)
+    return "\n".join(filter(None, children.values()))
+
+
+# What a process does. The errors that a command may have are those of a state that
+# another process has just brought about.
+def commands():
+    s = nfnl.Socket()
+    possible = {
+        lambda n: s.create(n, 17, {1: 9}): (0, errno.EEXIST),
+        lambda n: s.create(n, 17, nfnl.distinct(17, 50), flags=nfnl.F_REPLACE): (0,),
+        lambda n: s.request(nfnl.GET, nfnl.name(n)): (0, errno.ENOENT),
+        lambda n: s.delete(n): (0, errno.ENOENT, errno.EBUSY),
+        lambda n: s.dump(): (0,),
+        lambda n: s.default_set(17, {1: random.randrange(10, 30)}): (0,),
+        lambda n: s.flush() if random.random() < 0.1 else s.dump(): (0,),
+    }
+    for _ in range(ROUNDS):
+        call = random.choice(list(possible))
+        answer = call(random.choice(NAMES))
+        assert answer.error in possible[call], answer.errno_name
+        for policy in answer.policies:
+            # Each value is one that somebody gave.
+            assert policy.name in NAMES and policy.l4proto == 17, policy.name
+            assert policy.values[1] in (9, 51) and policy.values[2] in (52, 120), policy.values
+
+
+def rules():
+    for _ in range(ROUNDS):
+        try:
+            random.choice(tables).put()
+        except OSError as error:
+            assert error.errno in (errno.ENOENT, errno.EAGAIN), error  # the policy is not there
+
+
+def packets():
+    for _ in range(ROUNDS):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            for number in range(len(NAMES)):
+                udp.sendto(b"a packet", ("127.0.0.1", 9000 + number))
+
+
+def namespaces():
+    """Each ends with all that is in it: policies, a rule, a flow, and a dump that is half read."""
+    for number in range(ROUNDS // 10):
+        new_namespace()
+        s = nfnl.Socket()
+        for i in range(200):
+            s.create(f"policy {i}", 17)
+        s.send(s.build(nfnl.GET, flags=nfnl.F_DUMP))
+        s.receive(8192)
+        if number % 2:
+            tables[1].open()
+            tables[1].put()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.sendto(b"a packet", ("127.0.0.1", 9000))
+
+
+def killed():
+    """Processes that end in the middle of a dump, one way or another."""
+    for _ in range(ROUNDS // 10):
+        if not (child := os.fork()):
+            while True:
+                nfnl.Socket().dump()
+        time.sleep(0.02)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def callers():
+    """Whatever is being loaded or unloaded: an answer, or none that the module gives."""
+    s = nfnl.Socket()
+    for _ in range(ROUNDS):
+        for answer in s.request(nfnl.GET, nfnl.name("web")), s.dump(), s.default_set(17, {1: 30}):
+            assert answer.error in (0, errno.ENOENT, errno.EINVAL, errno.EPROTONOSUPPORT), \
+                answer.errno_name
+
+
+def runner(function):
+    return subprocess.run(["bash", "-c", f'{function} "$MODULE"'],
+                          stderr=subprocess.DEVNULL).returncode == 0
+
+
+def reload():
+    for _ in range(ROUNDS // 10):
+        while not runner("unload"):
+            pass
+        assert runner("load")
+
+
+def references():
+    with open(f"/sys/module/{MODULE}/refcnt") as file:
+        return int(file.read())
+
+
+new_namespace()
+s = nfnl.Socket()
+tables = [iptables.Table("raw")]
+for some in NAMES[:3], NAMES[3:]:
+    for i, text in enumerate(some):
+        s.create(text, 17, {1: 9})
+        subprocess.run(["iptables-legacy", "-t", "raw", "-A", "OUTPUT", "-p", "udp", "--dport",
+                        str(9000 + i), "-j", "CT", "--timeout", text], check=True)
+    tables.append(iptables.Table("raw"))
+    tables[0].put()
+
+t.equal(f"{ROUNDS} rounds each of commands (3 times), rules, packets, namespaces, killed dumps",
+        together(commands, commands, commands, rules, packets, namespaces, killed), "")
+tables[0].put()
+t.equal("without rules, each policy is used by none", {p.use for p in s.dump().policies} - {1},
+        set())
+t.equal("all can be deleted", (s.flush().error, s.state()), (0, []))
+for _ in range(300):
+    if not references():
+        break
+    time.sleep(0.1)
+t.equal("nothing refers to the module", references(), 0)
+t.equal(f"the module is unloaded {ROUNDS // 10} times while clients call",
+        together(reload, callers, callers, callers), "")
+t.equal("it works", (s.create("web").error, s.flush().error), (0, 0))
+t.finish()
