@@ -15,7 +15,9 @@ KERNELS=${KERNELS:-plain debug builtin}
 [ -z "${KDIR:-}" ] || KERNELS=plain
 # Unless told otherwise: where memory, locks and references are at stake. Under
 # emulation, the debug kernel is slower by far.
-debug_tests="cttimeout_detach cttimeout_dump cttimeout_kunit cttimeout_module cttimeout_netns cttimeout_replace"
+debug_tests="cttimeout_detach cttimeout_dump cttimeout_module cttimeout_netns cttimeout_races cttimeout_replace"
+# These need what only the debug kernel has: KUnit, failing allocations.
+debug_only="cttimeout_kunit cttimeout_failslab"
 # Enough to show that a module that is part of the kernel works like any other.
 builtin_tests="cttimeout_policies"
 
@@ -88,7 +90,8 @@ for kernel in $KERNELS; do
 	selected=()
 	for test in "${tests[@]}"; do
 		case $kernel in
-		debug) [ $# -gt 0 ] || [[ " $debug_tests " == *" $test "* ]] || continue ;;
+		plain) [ $# -gt 0 ] || [ -n "${KDIR:-}" ] || [[ " $debug_only " != *" $test "* ]] || continue ;;
+		debug) [ $# -gt 0 ] || [[ " $debug_tests $debug_only " == *" $test "* ]] || continue ;;
 		builtin) [[ " $builtin_tests " == *" $test "* ]] || continue ;;
 		esac
 		selected+=("$test")
