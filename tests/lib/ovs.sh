@@ -45,3 +45,14 @@ ovs_stop() {
 # ovs_log_has TEXT: whether vswitchd has said it since ovs_log_mark
 ovs_log_mark() { OVS_MARK=$(($(wc -l <"$OVS_LOGDIR/ovs-vswitchd.log") + 1)); }
 ovs_log_has() { tail -n "+$OVS_MARK" "$OVS_LOGDIR/ovs-vswitchd.log" | grep -q -e "$1"; }
+
+# zones_stir SECONDS: changes udp_multiple in the timeouts of all zones. Version
+# 3.5.0 does not apply timeouts that come with a new zone, or that it finds when
+# it starts, until they change.
+zones_stir() {
+	local policy args=()
+	for policy in $(ovs-vsctl --bare --columns=_uuid list CT_Timeout_Policy); do
+		args+=(-- set CT_Timeout_Policy "$policy" "timeouts:udp_multiple=$1")
+	done
+	ovs-vsctl "${args[@]}"
+}

@@ -109,7 +109,10 @@ traffic_start
 
 # A zone has policies
 check "a zone's timeouts are set" ovs-vsctl add-zone-tp system zone=5 \
-	udp_single=2100 udp_multiple=2200 icmp_first=2300 icmp_reply=2300 tcp_established=2400
+	udp_single=2100 icmp_first=2300 icmp_reply=2300 tcp_established=2400
+check "one more is set" zones_stir 2200
+# Those of before the change may be deleted a little later.
+wait_until 90 count_is 6
 number=$(numbers)
 check_eq "there is a policy for each protocol and family" "$(names | sort | xargs)" \
 	"$(for part in $PARTS; do echo "ovs_tp_${number}_$part"; done | xargs)"
@@ -125,12 +128,16 @@ check_zone ipv6 icmpv6 6 fd06::1 fd06::2 30 30 432000
 check_eq "Open vSwitch itself shows them for its zone only" \
 	"$(ovs-appctl dpctl/dump-conntrack -s zone=5 | grep -cw 'timeout=2[0-4]..')" 6
 
-# The daemon starts again
+# The daemon starts again. Policies with names like its own must be old ones of
+# its own, which it deletes.
 check "the daemon stops" vswitchd_stop
 check_eq "its policies stay" "$(numbers)" "$number"
+nfct add timeout "ovs_tp_$((number + 100))_udp4" inet udp unreplied 1
 check "it starts again" vswitchd_start
-renumbered() { count_is 6 && ! numbers_are "$number"; }
-check "it has found the policies, and has new ones in their place" wait_until 90 renumbered
+check "the timeouts are changed" zones_stir 2201
+check "it has found the old policies, and deleted them" wait_until 90 count_is 6
+check_eq "it has the new timeouts" "$(nfct list timeout | grep -w REPLIED | xargs)" \
+	".REPLIED = 2201, .REPLIED = 2201,"
 check "it is told the flows again" openflow
 new_flow 4010 2100 5
 
@@ -157,7 +164,8 @@ for zone in $(seq 6 "$last"); do
 done
 start=$SECONDS
 check "$ZONES zones are made" ovs-vsctl "${add[@]}"
-check_eq "there are policies for each" "$(names | wc -l)" $((6 * ZONES))
+check "their timeouts are changed" zones_stir 2202
+check "there are policies for each" wait_until 300 count_is $((6 * ZONES))
 check_eq "each has its own values, for both families" \
 	"$(nfct list timeout | sed -n 's/.*UNREPLIED = \(.*\),/\1/p' | sort -n | xargs)" \
 	"$(for zone in $(seq 6 "$last"); do echo $((3000 + zone)) $((3000 + zone)); done | xargs)"
