@@ -4,9 +4,10 @@
 # Gets a kernel to build and test the module with, and prints the directory it
 # was built in.
 #
-# usage: kernel.sh [plain|debug|builtin]
+# usage: kernel.sh [plain|debug|builtin|uml]
 #
-# "builtin" has the module grafted into its source tree and linked in.
+# "builtin" has the module grafted into its source tree and linked in; "uml" is
+# user-mode Linux, a kernel that runs as a process of the host.
 #
 # KDIR=DIR   a finished build: nothing is done but to check it
 # KSRC=DIR   a source tree: it is configured and built, outside of itself
@@ -145,7 +146,10 @@ graft_source() {
 	echo "$copy"
 }
 
-fragment_text() { cat "$TOP/scripts/config/base.config" "$TOP/scripts/config/$flavour.config"; }
+fragment_text() {
+	[ "$flavour" = uml ] || cat "$TOP/scripts/config/base.config"
+	cat "$TOP/scripts/config/$flavour.config"
+}
 
 # Everything that the result depends on.
 key() {
@@ -171,7 +175,8 @@ case $flavour in
 	;;
 plain | builtin) estimate="8 min" ;;
 debug) estimate="11 min" ;;
-*) die "usage: kernel.sh [plain|debug|builtin]" ;;
+uml) estimate="6 min" ;;
+*) die "usage: kernel.sh [plain|debug|builtin|uml]" ;;
 esac
 
 if [ -n "${KDIR:-}" ]; then
@@ -182,6 +187,7 @@ if [ -n "${KDIR:-}" ]; then
 fi
 
 need_build_tools
+[ "$flavour" != uml ] || KMAKE+=(ARCH=um)
 if [ -n "${KSRC:-}" ]; then
 	[ -f "$KSRC/rust/kernel/lib.rs" ] || die "KSRC=$KSRC is no kernel source tree with Rust"
 	src=$(realpath "$KSRC")
