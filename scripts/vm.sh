@@ -6,7 +6,7 @@
 # as root. Prints the guest's console; exits with the status that the guest's
 # "--- exit status N ---" line tells, or 1 if there is none.
 #
-# usage: vm.sh [-c CPUS] [-m MEMORY] [-t SECONDS] [-i] [-a KERNEL_ARGUMENT]... BUILD_DIR COMMAND [ARG]...
+# usage: vm.sh [-c CPUS] [-m MEMORY] [-t SECONDS] [-i] [-q QEMU_OPTION]... [-a KERNEL_ARGUMENT]... BUILD_DIR COMMAND [ARG]...
 #   -i  count instructions: one CPU, whose clock advances 1 ns per instruction
 
 . "$(dirname "$0")/lib.sh"
@@ -15,15 +15,16 @@
 # Five-level paging, which QEMU's largest CPU has, makes KASAN report a wild access
 # in some boots: while the boot CPU is being identified, its feature bits are
 # empty for a moment, and an interrupt then computes the wrong address range.
-cpus=2 memory=2G seconds=900 icount= appends=(-a no5lvl)
-while getopts c:m:t:ia: opt; do
+cpus=2 memory=2G seconds=900 icount= options=() appends=(-a no5lvl)
+while getopts c:m:t:iq:a: opt; do
 	case $opt in
 	c) cpus=$OPTARG ;;
 	m) memory=$OPTARG ;;
 	t) seconds=$OPTARG ;;
 	i) icount=y cpus=1 ;;
+	q) options+=(-o="$OPTARG") ;;
 	a) appends+=(-a "$OPTARG") ;;
-	*) die "usage: vm.sh [-c CPUS] [-m MEMORY] [-t SECONDS] [-i] BUILD_DIR COMMAND [ARG]..." ;;
+	*) die "usage: vm.sh [-c CPUS] [-m MEMORY] [-t SECONDS] [-i] [-q QEMU_OPTION]... BUILD_DIR COMMAND [ARG]..." ;;
 	esac
 done
 shift $((OPTIND - 1))
@@ -63,7 +64,7 @@ fi
 console=$(mktemp "$CACHE/logs/console.XXXXXX")
 trap 'rm -f "$console"' EXIT
 # vng wants a directory of its own to run in, and no standard input.
-timeout -k 10 "$seconds" "$VNG" --run "$kernel" --force-9p "${accel[@]}" "${appends[@]}" \
+timeout -k 10 "$seconds" "$VNG" --run "$kernel" --force-9p "${accel[@]}" "${options[@]}" "${appends[@]}" \
 	-o="-nic none" --user root --cpus "$cpus" --memory "$memory" --verbose \
 	--cwd "$TOP" -- "$@" </dev/null 2>&1 | sed -u 's/\r//g' | tee "$console"
 

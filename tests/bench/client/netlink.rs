@@ -1,14 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Measures what the commands cost, one request at a time.
-//!
-//! usage: client POLICIES ROUNDS
-//!
-//! Creates POLICIES policies, then times ROUNDS rounds of create, get, replace and delete of one
-//! more, and dumps of all; prints the medians in nanoseconds (dump: per policy). In a guest whose
-//! clock counts instructions, those are instructions, system call and this client included.
-//!
-//! Needs nothing but the standard library, so that rustc alone builds it.
+//! Requests to the module, and to conntrack, over one netlink socket.
 
 use std::{
     ffi::c_int,
@@ -30,9 +22,16 @@ const NLM_F_CREATE: u16 = 0x400;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 
-const NEW: u16 = 8 << 8;
-const GET: u16 = NEW | 1;
-const DELETE: u16 = NEW | 2;
+const TIMEOUT: u16 = 8 << 8;
+const NEW: u16 = TIMEOUT;
+const GET: u16 = TIMEOUT | 1;
+const DELETE: u16 = TIMEOUT | 2;
+const DEFAULT_GET: u16 = TIMEOUT | 4;
+/// `IPCTNL_MSG_CT_DELETE` of conntrack's own subsystem.
+const CT_DELETE: u16 = 1 << 8 | 2;
+
+pub const TCP: u8 = 6;
+pub const UDP: u8 = 17;
 
 extern "C" {
     fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int;
@@ -41,7 +40,7 @@ extern "C" {
     fn setsockopt(fd: c_int, level: c_int, name: c_int, value: *const c_int, len: u32) -> c_int;
 }
 
-struct Client {
+pub struct Client {
     fd: c_int,
     seq: u32,
     buf: Vec<u8>,
@@ -60,7 +59,7 @@ fn name(index: usize) -> Vec<u8> {
 }
 
 impl Client {
-    fn new() -> Result<Self> {
+    pub fn new() -> Result<Self> {
         // SAFETY: A system call without pointers.
         let fd = unsafe { socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER) };
         if fd < 0 {
@@ -83,6 +82,7 @@ impl Client {
         out.extend(kind.to_ne_bytes());
         out.extend((NLM_F_REQUEST | flags).to_ne_bytes());
         out.extend(self.seq.to_ne_bytes());
+        // The port, and the nfnetlink header.
         out.extend([0; 8]);
         out.extend(attrs);
         out
@@ -115,8 +115,9 @@ impl Client {
         Ok(false)
     }
 
-    /// Sends a request and waits for its answer: an object, or an acknowledgment.
-    fn request(&mut self, message: &[u8]) -> Result<u64> {
+    /// Sends a request and waits for its answer, an object or an acknowledgment; returns the time
+    /// in nanoseconds.
+    pub fn request(&mut self, message: &[u8]) -> Result<u64> {
         let start = Instant::now();
         self.send(message)?;
         self.receive(|kind, body| match kind {
@@ -129,15 +130,35 @@ impl Client {
         Ok(start.elapsed().as_nanos() as u64)
     }
 
-    fn new_policy(&mut self, index: usize, seconds: u32, flags: u16) -> Vec<u8> {
+    /// The request for a new policy.
+    pub fn create(&mut self, index: usize, protocol: u8) -> Vec<u8> {
+        self.new_policy(index, protocol, 3000, NLM_F_CREATE)
+    }
+
+    /// The request for another timeout.
+    pub fn replace(&mut self, index: usize, seconds: u32) -> Vec<u8> {
+        self.new_policy(index, TCP, seconds, NLM_F_REPLACE)
+    }
+
+    fn new_policy(&mut self, index: usize, protocol: u8, seconds: u32, flags: u16) -> Vec<u8> {
         let mut attrs = Vec::new();
         attr(&mut attrs, 1, &name(index));
         attr(&mut attrs, 2, &2u16.to_be_bytes());
-        attr(&mut attrs, 3, &[6]);
+        attr(&mut attrs, 3, &[protocol]);
         let mut data = Vec::new();
-        attr(&mut data, 3, &seconds.to_be_bytes());
+        // TCP: established. UDP: unreplied.
+        let state = if protocol == TCP { 3 } else { 1 };
+        attr(&mut data, state, &seconds.to_be_bytes());
         attr(&mut attrs, 4 | 0x8000, &data);
         self.message(NEW, NLM_F_ACK | flags, &attrs)
+    }
+
+    pub fn get(&mut self, index: usize) -> Vec<u8> {
+        self.named(GET, 0, index)
+    }
+
+    pub fn delete(&mut self, index: usize) -> Vec<u8> {
+        self.named(DELETE, NLM_F_ACK, index)
     }
 
     fn named(&mut self, command: u16, flags: u16, index: usize) -> Vec<u8> {
@@ -146,8 +167,25 @@ impl Client {
         self.message(command, flags, &attrs)
     }
 
-    /// Dumps all policies; returns how many there are, and the time.
-    fn dump(&mut self) -> Result<(usize, u64)> {
+    /// The request to delete all policies.
+    pub fn flush(&mut self) -> Vec<u8> {
+        self.message(DELETE, NLM_F_ACK, &[])
+    }
+
+    pub fn default_get(&mut self) -> Vec<u8> {
+        let mut attrs = Vec::new();
+        attr(&mut attrs, 2, &2u16.to_be_bytes());
+        attr(&mut attrs, 3, &[TCP]);
+        self.message(DEFAULT_GET, 0, &attrs)
+    }
+
+    /// The request to forget all flows.
+    pub fn flush_flows(&mut self) -> Vec<u8> {
+        self.message(CT_DELETE, NLM_F_ACK, &[])
+    }
+
+    /// Dumps all policies; returns how many there are, and the time in nanoseconds.
+    pub fn dump(&mut self) -> Result<(usize, u64)> {
         let message = self.message(GET, NLM_F_DUMP, &[]);
         let mut count = 0;
         let start = Instant::now();
@@ -158,55 +196,4 @@ impl Client {
         })? {}
         Ok((count, start.elapsed().as_nanos() as u64))
     }
-}
-
-fn median(times: &mut [u64]) -> u64 {
-    times.sort_unstable();
-    times[times.len() / 2]
-}
-
-fn main() -> Result<()> {
-    let mut args = std::env::args().skip(1).map(|arg| arg.parse::<usize>());
-    let (Some(Ok(policies)), Some(Ok(rounds))) = (args.next(), args.next()) else {
-        return Err(Error::other("usage: client POLICIES ROUNDS"));
-    };
-    let mut client = Client::new()?;
-    for index in 0..policies {
-        let message = client.new_policy(index, 100, NLM_F_CREATE);
-        client.request(&message)?;
-    }
-
-    let mut times = [const { Vec::new() }; 4];
-    for round in 0..rounds {
-        let messages = [
-            client.new_policy(policies, 100, NLM_F_CREATE),
-            client.named(GET, 0, policies),
-            client.new_policy(policies, 200 + round as u32, NLM_F_REPLACE),
-            client.named(DELETE, NLM_F_ACK, policies),
-        ];
-        for (message, times) in messages.iter().zip(&mut times) {
-            times.push(client.request(message)?);
-        }
-    }
-    let mut dumps = Vec::new();
-    for _ in 0..5 {
-        let (count, time) = client.dump()?;
-        if count != policies {
-            return Err(Error::other(format!("{count} of {policies} policies dumped")));
-        }
-        dumps.push(time / policies.max(1) as u64);
-    }
-    let message = client.message(DELETE, NLM_F_ACK, &[]);
-    client.request(&message)?;
-
-    let [create, get, replace, delete] = &mut times;
-    println!(
-        "{policies} {} {} {} {} {}",
-        median(create),
-        median(get),
-        median(replace),
-        median(delete),
-        median(&mut dumps)
-    );
-    Ok(())
 }

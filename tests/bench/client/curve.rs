@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What commands, dumps and hooks cost as the table grows.
+
+use std::{
+    fs,
+    io::{Error, Result},
+};
+
+use crate::{
+    figure,
+    median,
+    memory::Memory,
+    netlink::{Client, TCP}, //
+};
+
+/// Where the benchmark module takes orders, if it is loaded.
+const HOOKS: &str = "/sys/module/hookbench/parameters/run";
+
+/// Numbers that look random, and are the same in each run.
+struct Lcg(u64);
+
+impl Lcg {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        ((self.0 >> 33) as usize) % limit
+    }
+}
+
+pub fn run(rounds: usize, memory_at: usize, sizes: &[usize]) -> Result<()> {
+    let mut client = Client::new()?;
+    let mut random = Lcg(1);
+    let mut count = 0;
+    let before = match memory_at {
+        0 => None,
+        // Reading it for the first time takes memory itself.
+        _ => Some(Memory::settled().and_then(|_| Memory::settled())?),
+    };
+    for &size in sizes {
+        for index in count..size {
+            let message = client.create(index, TCP);
+            client.request(&message)?;
+        }
+        count = size;
+        if let Some(before) = before.as_ref().filter(|_| size == memory_at) {
+            let bytes = Memory::settled()?.since(before);
+            figure("memory", size, bytes / size as f64);
+        }
+        commands(&mut client, &mut random, rounds, size)?;
+        dumps(&mut client, size)?;
+        hooks(size)?;
+    }
+    let message = client.flush();
+    figure("flush", count, client.request(&message)? as f64);
+    Ok(())
+}
+
+/// The four commands on policies anywhere in the table. One that was deleted comes back at its end,
+/// so the table is always as large.
+fn commands(client: &mut Client, random: &mut Lcg, rounds: usize, size: usize) -> Result<()> {
+    let mut times = [const { Vec::new() }; 4];
+    for round in 0..rounds {
+        let index = random.below(size);
+        let messages = [
+            client.get(index),
+            client.replace(index, 200 + round as u32),
+            client.delete(index),
+            client.create(index, TCP),
+        ];
+        for (message, times) in messages.iter().zip(&mut times) {
+            times.push(client.request(message)?);
+        }
+    }
+    for (name, times) in ["get", "replace", "delete", "create"]
+        .iter()
+        .zip(&mut times)
+    {
+        figure(name, size, median(times));
+    }
+    Ok(())
+}
+
+/// Dumps, per policy.
+fn dumps(client: &mut Client, size: usize) -> Result<()> {
+    let mut times = Vec::new();
+    for _ in 0..3 {
+        let (count, time) = client.dump()?;
+        if count != size {
+            return Err(Error::other(format!("{count} of {size} policies dumped")));
+        }
+        times.push(time);
+    }
+    figure("dump", size, median(&mut times) / size as f64);
+    Ok(())
+}
+
+/// The pair of hooks, inside the kernel.
+fn hooks(size: usize) -> Result<()> {
+    if fs::metadata(HOOKS).is_err() {
+        return Ok(());
+    }
+    // Fewer calls where each takes long, in a table that is a list.
+    let calls = (2_500_000 / size).clamp(250, 20_000);
+    fs::write(HOOKS, format!("{size} {calls}"))?;
+    let picoseconds: u64 = fs::read_to_string(HOOKS)?
+        .trim()
+        .parse()
+        .map_err(|_| Error::other("the benchmark module has no figure"))?;
+    figure("hooks", size, picoseconds as f64 / 1000.0);
+    Ok(())
+}

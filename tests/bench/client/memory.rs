@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How much kernel memory policies and namespaces take.
+
+use std::{
+    fs::{self, File},
+    io::{Error, Result},
+    process::Command,
+    thread,
+    time::Duration,
+};
+
+use crate::figure;
+
+/// What the kernel's allocators have handed out, in bytes.
+pub struct Memory {
+    /// Objects of kmalloc().
+    objects: f64,
+    /// Whole pages: allocations too large for a cache, and vmalloc.
+    pages: f64,
+}
+
+impl Memory {
+    /// Reads the numbers when what was freed is really free.
+    pub fn settled() -> Result<Self> {
+        // kfree_rcu() collects for up to five seconds.
+        thread::sleep(Duration::from_secs(6));
+        // Objects that processors keep at hand count as handed out.
+        for cache in fs::read_dir("/sys/kernel/slab")? {
+            fs::write(cache?.path().join("shrink"), "1")?;
+        }
+        // Brings the counters of all processors together.
+        fs::read("/proc/sys/vm/stat_refresh")?;
+
+        let mut objects = 0.0;
+        let mut slabs = 0.0;
+        for line in fs::read_to_string("/proc/slabinfo")?.lines().skip(2) {
+            let field: Vec<&str> = line.split_whitespace().collect();
+            let number = |index: usize| -> Result<f64> {
+                let text: &str = field.get(index).copied().unwrap_or_default();
+                text.parse().map_err(Error::other)
+            };
+            // name active_objs num_objs objsize objperslab pagesperslab : tunables ... : slabdata
+            // active_slabs num_slabs sharedavail
+            // What the modules take comes from these; the others belong to other parts of the kernel.
+            if line.starts_with("kmalloc-") {
+                objects += number(1)? * number(3)?;
+            }
+            slabs += number(14)? * number(5)? * 4096.0;
+        }
+        let meminfo = fs::read_to_string("/proc/meminfo")?;
+        let bytes = |key: &str| -> Result<f64> {
+            let line = meminfo.lines().find_map(|line| line.strip_prefix(key));
+            let text = line.and_then(|line| line.split_whitespace().next());
+            let text = text.ok_or_else(|| Error::other("a line of /proc/meminfo is missing"))?;
+            Ok(text.parse::<f64>().map_err(Error::other)? * 1024.0)
+        };
+        Ok(Self {
+            objects,
+            pages: bytes("Slab:")? - slabs + bytes("VmallocUsed:")?,
+        })
+    }
+
+    pub fn since(&self, before: &Self) -> f64 {
+        self.objects - before.objects + self.pages - before.pages
+    }
+}
+
+extern "C" {
+    fn unshare(flags: i32) -> i32;
+}
+
+/// What a namespace without policies costs: what loading the module takes with `count` namespaces,
+/// less what it takes with one.
+pub fn namespaces(count: usize, modules: &[String]) -> Result<()> {
+    let mut alone = Vec::new();
+    for module in modules {
+        alone.push(load(module)?);
+    }
+    let mut namespaces = Vec::new();
+    for _ in 0..count {
+        const CLONE_NEWNET: i32 = 0x4000_0000;
+        // SAFETY: A system call without pointers.
+        if unsafe { unshare(CLONE_NEWNET) } != 0 {
+            return Err(Error::last_os_error());
+        }
+        namespaces.push(File::open("/proc/self/ns/net")?);
+    }
+    for (module, alone) in modules.iter().zip(alone) {
+        let name = module.rsplit('/').next().unwrap_or_default();
+        println!("RUN {} 1", name.trim_end_matches(".ko"));
+        figure("namespace", count, (load(module)? - alone) / count as f64);
+    }
+    Ok(())
+}
+
+/// What loading a module takes: the median of three times, after one that sets things up.
+fn load(module: &str) -> Result<f64> {
+    let run = |program: &str| match Command::new(program).arg(module).status()?.success() {
+        true => Ok(()),
+        false => Err(Error::other(format!("{program} {module} failed"))),
+    };
+    let mut bytes = Vec::new();
+    for round in 0..4 {
+        let before = Memory::settled()?;
+        run("insmod")?;
+        if round > 0 {
+            bytes.push(Memory::settled()?.since(&before));
+        }
+        run("rmmod")?;
+    }
+    bytes.sort_by(f64::total_cmp);
+    Ok(bytes[1])
+}

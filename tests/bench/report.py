@@ -1,0 +1,213 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Turns the raw figures of make bench into a page of Markdown and plots.
+
+usage: report.py DIRECTORY
+
+DIRECTORY holds the consoles of the guests (curve, flows, race and, after a full
+run, native and native-large), and what scripts/bench.sh wrote about the two modules.
+"""
+
+import os
+import sys
+from statistics import median
+
+from figures import C, RUST, Figures, groups, sections
+from plot import picture
+
+COMMANDS = "create", "get", "replace", "delete"
+CURVES = (("create", "create"), ("get", "get"), ("replace", "replace"), ("delete", "delete"),
+          ("dump", "dump, per policy"), ("hooks", "find and put, by a rule"))
+
+
+class Bound:
+    """A row of the table: values, one for each pair, and what they must not pass."""
+
+    def __init__(self, title, basis, values, limit, least=False, unit=""):
+        self.title, self.basis, self.values = title, basis, sorted(values)
+        self.limit, self.least, self.unit = limit, least, unit
+
+    def holds(self):
+        middle = median(self.values)
+        return middle >= self.limit if self.least else middle <= self.limit
+
+    def row(self):
+        digits = ".0f" if self.unit else ".3f"
+        # No row shall look as if it held when it does not.
+        if f"{median(self.values):.3f}" == f"{self.limit:.3f}":
+            digits = ".5f"
+        values = f"{median(self.values):{digits}}{self.unit}"
+        if len(self.values) > 1:
+            values += f" ({self.values[0]:{digits}} to {self.values[-1]:{digits}})"
+        bound = f"{'≥' if self.least else '≤'} {self.limit}{self.unit}"
+        return f"| {self.title} | {self.basis} | {values} | {bound} | {'yes' if self.holds() else '**no**'} |"
+
+
+def count(size):
+    return "1 policy" if size == 1 else f"{size:,} policies"
+
+
+def ratios(above, below):
+    """Of the values of one pair each."""
+    return [a / b for a, b in zip(above, below)]
+
+
+def against_c(figures, title, name, size, limit, least=False):
+    values = ratios(figures.all(RUST, name, size), figures.all(C, name, size))
+    return Bound(f"{title}, {count(size)}", "Rust / C", values, limit, least)
+
+
+def against_itself(figures, title, name, size, small, limit):
+    values = ratios(figures.all(RUST, name, size), figures.all(RUST, name, small))
+    return Bound(f"{title}, {count(size)}", f"{size:,} / {small:,}", values, limit)
+
+
+def curve_bounds(curve):
+    """Commands, dumps and hooks as the table grows."""
+    largest = curve.sizes(RUST, "get")[-1]
+    for name in COMMANDS:
+        for size in (1, 10):
+            yield against_c(curve, name, name, size, 1.05)
+    for name in COMMANDS:
+        yield against_itself(curve, name, name, largest, 10, 1.15)
+    for size in curve.common("dump"):
+        yield against_c(curve, "dump", "dump", size, 1.0)
+    yield against_itself(curve, "dump, per policy", "dump", largest, 1000, 1.2)
+    yield from hook_bounds(curve, "find and put, by a rule")
+
+
+def hook_bounds(figures, title):
+    for size in figures.common("hooks"):
+        yield against_c(figures, title, "hooks", size, 1.25 if size == 1 else 1.0)
+    largest = figures.sizes(RUST, "hooks")[-1]
+    yield against_itself(figures, title, "hooks", largest, 1, 1.5)
+
+
+def flow_bounds(flows):
+    """Deletes beside tracked flows."""
+    number = flows.sizes(RUST, "delete-unused")[-1]
+    yield Bound(f"delete of a policy no flow uses, {number:,} flows", f"{number:,} / 0 flows",
+                ratios(flows.all(RUST, "delete-unused", number), flows.all(RUST, "delete-unused", 0)), 1.15)
+    used = flows.all(RUST, "delete-used", number)
+    yield Bound(f"delete of a policy {number:,} flows use", "Rust / C",
+                ratios(used, flows.all(C, "delete-used", number)), 1.0)
+    policies = flows.sizes(RUST, "flush-flows")[-1]
+    beside = [a - b for a, b in zip(flows.all(RUST, "flush-flows", policies),
+                                    flows.all(RUST, "flush", policies))]
+    yield Bound(f"flush of {policies:,} policies, 5 of them used by {number:,} flows: what the flows add",
+                "walks of the flow table", ratios(beside, used), 1.99)
+
+
+def race_bounds(race):
+    """Two readers at once."""
+    for suffix, text, limit in (("", "2 clients", 1.0), ("-writer", "2 clients and a writer", 1.3)):
+        for name in ("get", "default-get"):
+            yield against_c(race, f"{name} by {text}, throughput", f"race-{name}{suffix}", 10, limit, True)
+
+
+def memory_bounds(curve, flows):
+    for size in curve.common("memory"):
+        yield Bound(f"memory of a policy, {count(size)}", "Rust - C",
+                    [a - b for a, b in zip(curve.all(RUST, "memory", size), curve.all(C, "memory", size))],
+                    16, unit=" bytes")
+    for size in flows.common("namespace"):
+        yield Bound(f"memory of an idle namespace, {size:,} of them", "Rust - C",
+                    [a - b for a, b in zip(flows.all(RUST, "namespace", size), flows.all(C, "namespace", size))],
+                    32, unit=" bytes")
+
+
+def bounds_table(bounds):
+    print("| what | measured as | median (lowest to highest pair) | bound | holds |")
+    print("| --- | --- | --- | --- | --- |")
+    for bound in bounds:
+        print(bound.row())
+    missed = sum(not bound.holds() for bound in bounds)
+    print(f"\n{len(bounds) - missed} of {len(bounds)} bounds hold.\n")
+
+
+def curve_table(figures, digits):
+    sizes = figures.sizes(RUST, "get")
+    print("| | | " + " | ".join(f"{n:,}" for n in sizes) + " |")
+    print("| --- " * (len(sizes) + 2) + "|")
+    for name, title in CURVES:
+        for module, label in ((C, "C"), (RUST, "Rust")):
+            cells = [f"{figures.middle(module, name, n):,.{digits}f}"
+                     if figures.all(module, name, n) else "" for n in sizes]
+            print(f"| {title} | {label} | " + " | ".join(cells) + " |")
+    print()
+
+
+def other_figures(flows, race, curve):
+    """The absolute figures that the bounds came from."""
+    print("| | C | Rust |\n| --- | --- | --- |")
+    rows = []
+    for name, text in (("delete-unused", "delete of a policy no flow uses, beside {:,} flows"),
+                       ("delete-used", "delete of a policy {:,} flows use"),
+                       ("flush", "flush of {:,} policies"),
+                       ("flush-flows", "flush of {:,} policies, 5 of them used by flows")):
+        sizes = sorted(set(flows.sizes(C, name)) | set(flows.sizes(RUST, name)))
+        rows += [(flows, name, size, text.format(size) + ", instructions") for size in sizes]
+    for name in ("race-get", "race-default-get"):
+        for suffix, text in (("", ""), ("-writer", " beside a writer")):
+            rows.append((race, name + suffix, 10, f"{name[5:]} by 2 clients{text}, per second (emulated)"))
+    for size in curve.sizes(RUST, "memory"):
+        rows.append((curve, "memory", size, f"memory of a policy, of {size:,}, bytes"))
+    for size in flows.sizes(RUST, "namespace"):
+        rows.append((flows, "namespace", size, "memory of an idle namespace, bytes"))
+    for figures, name, size, title in rows:
+        cells = [f"{figures.middle(m, name, size):,.0f}" if figures.all(m, name, size) else "" for m in (C, RUST)]
+        print(f"| {title} | {cells[0]} | {cells[1]} |")
+    print()
+
+
+def text_table(directory):
+    print("| bytes | C | Rust |\n| --- | --- | --- |")
+    sizes = [sections(os.path.join(directory, f"{module}.sections")) for module in (C, RUST)]
+    print(f"| code | {sizes[0][0]:,} | {sizes[1][0]:,} |")
+    print(f"| read-only data | {sizes[0][1]:,} | {sizes[1][1]:,} |\n")
+    parts = groups(os.path.join(directory, f"{RUST}.symbols"))
+    print("The Rust module's code by origin: " +
+          ", ".join(f"{part} {size:,}" for part, size in parts) + ".\n")
+
+
+def plot(directory, name, heading, figures, unit):
+    panels = [(title, unit, {"C": figures.curve(C, key), "Rust": figures.curve(RUST, key)})
+              for key, title in CURVES if figures.sizes(RUST, key)]
+    with open(os.path.join(directory, name), "w") as out:
+        out.write(picture(heading, panels))
+
+
+def main():
+    directory = sys.argv[1]
+    curve, flows, race, native, large = (
+        Figures(os.path.join(directory, f"{name}.console"))
+        for name in ("curve", "flows", "race", "native", "native-large"))
+    with open(os.path.join(directory, "setup")) as setup:
+        print("# What it costs, beside the C module\n\n" + setup.read())
+    bounds = [*curve_bounds(curve), *flow_bounds(flows), *race_bounds(race), *memory_bounds(curve, flows)]
+    if native.values:
+        bounds += hook_bounds(native, "find and put, on the real processor")
+        bounds += [against_c(large, "dump, on the real processor", "dump", size, 1.0)
+                   for size in large.common("dump")]
+    bounds_table(bounds)
+
+    print("A replace under traffic is not a matter of cost: the selftest cttimeout_replace shows that\n"
+          "no packet sees a value that is neither the old nor the new one.\n")
+    print("## By number of policies\n\nInstructions, client and system call included; for rules, those of "
+          "the two hooks alone.\nThe policies are named policy0, policy1 and so on, and picked at random.\n")
+    curve_table(curve, 0)
+    print("![curves](bench.svg)\n")
+    plot(directory, "bench.svg", "Instructions by number of policies", curve, "instructions")
+    if native.values:
+        print("Nanoseconds on the real processor, in user-mode Linux (where a system call takes long):\n")
+        curve_table(native, 1)
+        print("![curves](bench-native.svg)\n")
+        plot(directory, "bench-native.svg", "Nanoseconds by number of policies", native, "ns")
+    print("## Flows, readers and memory\n")
+    other_figures(flows, race, curve)
+    print("## Size of the modules\n")
+    text_table(directory)
+
+
+if __name__ == "__main__":
+    main()
