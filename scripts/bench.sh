@@ -13,14 +13,14 @@
 # FULL=1     larger tables of the C module, and figures of the real processor, by
 #            means of user-mode Linux
 # UPDATE=1   puts the results into docs/
-# PAIRS=3, WALL_PAIRS=9  how often both modules take turns, where instructions are
+# PAIRS=3, WALL_PAIRS=15  how often both modules take turns, where instructions are
 #            counted, and where the clock on the wall is read
 # SEED=1     what the guests' processors make their random numbers from
 
 . "$(dirname "$0")/lib.sh"
 . "$TOP/scripts/tools.sh"
 
-PAIRS=${PAIRS:-3} WALL_PAIRS=${WALL_PAIRS:-9} SEED=${SEED:-1}
+PAIRS=${PAIRS:-3} WALL_PAIRS=${WALL_PAIRS:-15} SEED=${SEED:-1}
 FLOWS=${FLOWS:-50000} NAMESPACES=${NAMESPACES:-500}
 RUST_SIZES=${RUST_SIZES:-1,10,100,1000,10000,100000}
 # The C module takes n^2 / 2 steps to make n policies.
@@ -94,6 +94,12 @@ if [ -n "${FULL:-}" ]; then
 	# uses unless told otherwise. Without them, modules must be below 2 GiB, and
 	# are if the machine is small.
 	uml_modules=$(build_for "$uml" ARCH=um KRUSTFLAGS=-Crelocation-model=static) || exit
+	native=(timeout 3600 "$uml/linux" mem=256M con=null con0=fd:0,fd:1 root=/dev/root
+		rootfstype=hostfs rootflags=/ "init=$guest" -- native "$uml_modules")
+	# What it takes for memory is a file, in /dev/shm unless there is too little room.
+	[ "$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1)" -gt 400000 ] 2>/dev/null || export TMPDIR=$results
+	# Not every container lets a process trace another. Better now than in the end.
+	watch native-try "${native[@]}" 0 1 1 </dev/null
 fi
 start=$SECONDS
 
@@ -105,10 +111,8 @@ flows=$!
 [ "$JOBS" -gt 1 ] || wait "$flows" || exit
 watch curve "${vm[@]}" -i "$kdir" "$guest" curve "$modules" "$PAIRS" "$MEMORY_AT" "$C_SIZES" "$RUST_SIZES" &
 wait "$!" && wait "$flows" || exit
-watch race "${vm[@]}" -c 2 "$kdir" "$guest" race "$modules" "$WALL_PAIRS" 500
+watch race "${vm[@]}" -c 2 "$kdir" "$guest" race "$modules" "$WALL_PAIRS" 250
 if [ -n "${FULL:-}" ]; then
-	native=(timeout 3600 "$uml/linux" mem=256M con=null con0=fd:0,fd:1 root=/dev/root
-		rootfstype=hostfs rootflags=/ "init=$guest" -- native "$uml_modules")
 	watch native "${native[@]}" "$WALL_PAIRS" 1,10,100,1000,10000 "$RUST_SIZES" </dev/null
 	# Here, even the C module can be filled in less than a minute.
 	watch native-large "${native[@]}" "$PAIRS" 1000,100000 1000,100000 </dev/null

@@ -60,6 +60,7 @@ def panel(title, unit, curves):
 
 def picture(heading, panels, columns=3):
     """An SVG of (title, unit, curves) panels."""
+    columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
     width, height = columns * WIDTH, rows * HEIGHT + 30
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
