@@ -83,17 +83,17 @@ fn commands(client: &mut Client, random: &mut Lcg, rounds: usize, size: usize) -
     Ok(())
 }
 
-/// Dumps, per policy.
+/// Dumps, per policy: the shortest, because anything can make one longer.
 fn dumps(client: &mut Client, size: usize) -> Result<()> {
-    let mut times = Vec::new();
-    for _ in 0..3 {
+    let mut best = u64::MAX;
+    for _ in 0..5 {
         let (count, time) = client.dump()?;
         if count != size {
             return Err(Error::other(format!("{count} of {size} policies dumped")));
         }
-        times.push(time);
+        best = best.min(time);
     }
-    figure("dump", size, median(&mut times) / size as f64);
+    figure("dump", size, best as f64 / size as f64);
     Ok(())
 }
 
