@@ -20,10 +20,10 @@ export LIBCLANG_PATH ?= $(if $(LLVM),/usr/lib/llvm$(LLVM)/lib)
 kbuild = $(MAKE) -C $(KDIR) M=$(CURDIR) RUSTC=$(RUSTC) BINDGEN=$(BINDGEN) \
 	$(if $(LLVM),LLVM=$(LLVM))
 
-# KDIR names the kernel for demo, check, bench and profile only if the caller gave it.
+# The scripts are told KDIR only if the caller gave it.
 scripts_env = $(if $(filter command% environment%,$(origin KDIR)),KDIR='$(abspath $(KDIR))')
 
-.PHONY: all install clean help demo check bench profile check-kdir
+.PHONY: all install clean help demo check conformance bench profile check-kdir
 
 all: check-kdir
 	+$(kbuild) modules
@@ -59,8 +59,10 @@ check:
 bench:
 	@env -u MAKEFLAGS -u LIBCLANG_PATH $(scripts_env) scripts/bench.sh
 
-profile:
-	@env -u MAKEFLAGS -u LIBCLANG_PATH $(scripts_env) scripts/bench.sh profile
+# The scripts are told KDIR only if the caller gave it.
+scripts_env = $(if $(filter command% environment%,$(origin KDIR)),KDIR='$(abspath $(KDIR))')
+
+.PHONY: all install clean help demo check conformance bench profile check-kdir
 
 help:
 	@echo 'make demo                 set everything up, then the module at work in a virtual machine'
@@ -68,6 +70,7 @@ help:
 	@echo 'make check TESTS="T ..."  only these, e.g. TESTS=cttimeout_errors; TESTS=host for those without a guest'
 	@echo 'make check KERNELS=plain  only on this kernel (plain, debug, builtin)'
 	@echo 'make check TESTS=cttimeout_ovs ZONES=1000  with so many zones at once (100 otherwise)'
+	@echo 'make conformance          play the same traffic to the C module and to this one (SEED=, COUNT=, STEPS=)'
 	@echo 'make bench                compare with the C module; says of each bound whether it holds'
 	@echo 'make bench FULL=1         the same with larger tables, and on the real processor (UPDATE=1: into docs/)'
 	@echo 'make profile              which kernel functions the instructions of a request are in'
@@ -76,5 +79,5 @@ help:
 	@echo 'make clean                remove what the build made here'
 	@echo 'scripts/graft.sh TREE     put the module into a kernel source tree (--remove: take it out)'
 	@echo
-	@echo 'KDIR=DIR (a finished build) or KSRC=DIR (a source tree) also work with demo, check, bench and profile.'
+	@echo 'KDIR=DIR (a finished build) or KSRC=DIR (a source tree) also work with all but help and clean.'
 	@echo 'What is fetched and built is kept in $${XDG_CACHE_HOME:-~/.cache}/nfnetlink-cttimeout-rust.'

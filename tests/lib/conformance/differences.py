@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-2.0
+"""How this module differs from the C module.  Whatever is not in this table must be the same.
+
+An entry says what differs and why, and in which comparison.  Its test tells whether a given pair of
+answers differs in this way and in no other.  Each entry must occur in each run of what it is for.
+"""
+
+from collections import namedtuple
+import errno
+
+import nfnl
+
+LEFT_OVER = {nfnl.NLMSGERR_ATTR_MSG: b"bytes leftover after parsing attributes\0"}
+
+Difference = namedtuple("Difference", "name where reason test")
+
+
+# Messages. "case" has the request, the answers of both modules as lists of wire.Reply, the limit,
+# the earlier requests of the group, and their differences, as a list of (name, request).
+
+def errors(case):
+    """The error numbers of both modules' acknowledgments; None where there is none."""
+    found = []
+    for answer in (case.c, case.rust):
+        if len(answer) > 1 or any(r.kind != nfnl.NLMSG_ERROR for r in answer):
+            return None, None
+        found.append(answer[0].errno if answer else None)
+    return found
+
+
+def only_text_differs(case):
+    return None not in errors(case) and \
+        case.rust[0].without(nfnl.F_ACK_TLVS) == case.c[0].without(nfnl.F_ACK_TLVS)
+
+
+def text(case):
+    said = set(case.rust[0].said) if only_text_differs(case) and case.rust[0].errno else ()
+    # The C module says nothing, but the core may have done so before the module was asked.
+    return nfnl.NLMSGERR_ATTR_MSG in said and case.c[0].said in ({}, LEFT_OVER)
+
+
+def left_over(case):
+    return only_text_differs(case) and not case.rust[0].errno and \
+        case.rust[0].said == LEFT_OVER and not case.c[0].said
+
+
+def too_long(case):
+    c, rust = errors(case)
+    wants_ack = case.request.flags & nfnl.F_ACK
+    return rust == errno.ERANGE and c == (0 if wants_ack else None) and \
+        case.request.exceeds(case.limit)
+
+
+def of_too_long(case):
+    return errors(case) == [0, errno.ENOENT] and case.request.command == nfnl.DELETE and any(
+        name == "too_long" and request.name == case.request.name for name, request in case.before)
+
+
+def is_dump(answer):
+    return bool(answer) and answer[-1].kind == nfnl.NLMSG_DONE and \
+        all(r.kind == nfnl.SUBSYS << 8 | nfnl.NEW for r in answer[:-1])
+
+
+def interrupted(case):
+    return is_dump(case.c) and is_dump(case.rust) and \
+        any(r.flags & nfnl.F_DUMP_INTR for r in case.rust)
+
+
+def dump_marked(case):
+    return interrupted(case) and [r.raw for r in case.c] == [
+        r.without(nfnl.F_DUMP_INTR) for r in case.rust]
+
+
+def dump_complete(case):
+    # The C module stops at a policy that has gone.
+    stop = len(case.c) - 1
+    return interrupted(case) and stop < len(case.rust) - 1 and \
+        [r.raw for r in case.c] == [r.without(nfnl.F_DUMP_INTR)
+                                    for r in case.rust[:stop] + case.rust[-1:]]
+
+
+def second_dump(case):
+    return [r.errno for r in case.c] == [errno.EBUSY] and is_dump(case.rust) and \
+        any(request.is_dump for request in case.earlier)
+
+
+DIFFERENCES = [
+    Difference("text", "messages", """An error comes with a text and the attribute to blame. The C
+        module says nothing but the number.""", text),
+    Difference("left_over", "messages", """A success comes with the netlink core's warning if
+        bytes in CTA_TIMEOUT_DATA are no attribute. With either module, the core gives it if they
+        are outside.""", left_over),
+    Difference("too_long", "messages", """Timeouts that conntrack cannot count are refused. The C
+        module takes them, and conntrack wraps them, or lets flows expire at once.""", too_long),
+    Difference("of_too_long", "messages", """Consequence: such a policy is not there to be
+        deleted.""", of_too_long),
+    Difference("dump_marked", "messages", """If policies come or go during a dump, it says so by
+        NLM_F_DUMP_INTR.""", dump_marked),
+    Difference("dump_complete", "messages", """It shows all policies that live through it. The C
+        module stops without a word if the one to go on with is gone.""", dump_complete),
+    Difference("second_dump", "messages", """The last buffer of a dump holds its end if there is
+        room, and the dump is over. The C module sends the end in a buffer of its own, and refuses
+        another dump on the socket until that is received.""", second_dump),
+]
+
+
+def find(where, case):
+    """The name of the difference, None if it is none that is intended."""
+    for difference in DIFFERENCES:
+        if difference.where == where and difference.test(case):
+            return difference.name
+    return None
+
+
+def expected(where):
+    return [d.name for d in DIFFERENCES if d.where == where]
