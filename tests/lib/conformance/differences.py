@@ -84,6 +84,45 @@ def second_dump(case):
         any(request.is_dump for request in case.earlier)
 
 
+# Rules and flows. "case" has a step, or ("policies", ...) and the like for what there is after it,
+# and the results of both modules; "before" are the names of earlier differences of the group.
+
+def delete_refused(case):
+    return case.step[0] == "delete" and case.step[2] and case.c == (0, "") and \
+        case.rust[0] != 0 and case.rust[1].endswith("Device or resource busy")
+
+
+def deleted_before(case):
+    return case.step[0] == "delete" and "delete_refused" in case.before and case.c[0] != 0 and \
+        case.c[1].endswith("No such file or directory") and case.rust == (0, "")
+
+
+def flush_keeps(case):
+    kept = case.step[1]
+    words = "1 policy is used by rules and was kept" if kept == 1 else \
+        f"{kept} policies are used by rules and were kept"
+    return case.step[0] == "flush" and kept and (case.c, case.rust) == ((0, None), (0, words))
+
+
+def uses_of_rules(case):
+    """How many rules the uses of all policies count, and how many rules there are."""
+    if case.step[0] != "uses" or case.c[1] != case.rust[1] or len(case.c[0]) != len(case.rust[0]) \
+            or any(c < rust for c, rust in zip(case.c[0], case.rust[0])):
+        return None, None
+    return sum(use - 1 for use in case.rust[0]), case.rust[1]
+
+
+def use_counts_rules(case):
+    counted, rules = uses_of_rules(case)
+    return counted is not None and counted == rules
+
+
+def use_counts_own_rules(case):
+    # Some of the rules are those of policies that were deleted.
+    counted, rules = uses_of_rules(case)
+    return counted is not None and counted <= rules
+
+
 DIFFERENCES = [
     Difference("text", "messages", """An error comes with a text and the attribute to blame. The C
         module says nothing but the number.""", text),
@@ -101,6 +140,16 @@ DIFFERENCES = [
     Difference("second_dump", "messages", """The last buffer of a dump holds its end if there is
         room, and the dump is over. The C module sends the end in a buffer of its own, and refuses
         another dump on the socket until that is received.""", second_dump),
+    Difference("delete_refused", "rules", """A policy that rules use is not deleted. The C module
+        deletes it, and the rules go on applying it.""", delete_refused),
+    Difference("deleted_before", "rules", """Consequence: when the rules have gone, it can be
+        deleted.""", deleted_before),
+    Difference("flush_keeps", "rules", """If all policies are to be deleted, those that rules use
+        are kept, and the answer says so.""", flush_keeps),
+    Difference("use_counts_rules", "rules", """CTA_TIMEOUT_USE is 1, and 1 for each rule. In the
+        C module, flows count, too, and rules twice.""", use_counts_rules),
+    Difference("use_counts_own_rules", "rules, detach_in_use=1", """The same, where rules may be
+        left of a policy that was deleted.""", use_counts_own_rules),
 ]
 
 
