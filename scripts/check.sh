@@ -6,8 +6,10 @@
 #
 # usage: check.sh [host] [TEST]...
 #
-# KERNELS="plain debug builtin" (the default) says which kernels to test on,
-# ZONES=100 how many zones cttimeout_ovs makes at once.
+# KERNELS="plain debug builtin" (the default) says which kernels to test on. How
+# much some tests do can be set, too: ZONES= (cttimeout_ovs), ROUNDS=
+# (cttimeout_races), SEED=, COUNT= and STEPS= (cttimeout_conformance*); and how
+# long one may take at most, TEST_TIMEOUT=900 seconds.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -20,6 +22,11 @@ debug_tests="cttimeout_detach cttimeout_dump cttimeout_module cttimeout_netns ct
 debug_only="cttimeout_kunit cttimeout_failslab"
 # Enough to show that a module that is part of the kernel works like any other.
 builtin_tests="cttimeout_policies"
+
+knobs=()
+for knob in TEST_TIMEOUT ZONES ROUNDS SEED COUNT STEPS; do
+	[ -z "${!knob:-}" ] || knobs+=("$knob=${!knob}")
+done
 
 mkdir -p "$CACHE/results"
 results=$(mktemp -d "$CACHE/results/$(date +%Y%m%d-%H%M%S).XXXX")
@@ -46,7 +53,7 @@ guest() {
 	for test in "$@"; do
 		files+=("$(basename "$(compgen -G "$TOP/tests/selftests/$test.*")")")
 	done
-	"$TOP/scripts/vm.sh" -t 3600 "$kdir" env "ZONES=${ZONES:-}" "$TOP/tests/guest.sh" \
+	"$TOP/scripts/vm.sh" -t "$((${TEST_TIMEOUT:-900} * 4))" "$kdir" env "${knobs[@]}" "$TOP/tests/guest.sh" \
 		"$modules" "$clients" "${files[@]}" >"$console" 2>&1
 	status=$?
 	{
