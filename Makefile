@@ -56,13 +56,14 @@ demo:
 check:
 	@env -u MAKEFLAGS -u LIBCLANG_PATH $(scripts_env) scripts/check.sh $(TESTS)
 
+conformance:
+	@env -u MAKEFLAGS -u LIBCLANG_PATH $(scripts_env) scripts/conformance.sh
+
 bench:
 	@env -u MAKEFLAGS -u LIBCLANG_PATH $(scripts_env) scripts/bench.sh
 
-# The scripts are told KDIR only if the caller gave it.
-scripts_env = $(if $(filter command% environment%,$(origin KDIR)),KDIR='$(abspath $(KDIR))')
-
-.PHONY: all install clean help demo check conformance bench profile check-kdir
+profile:
+	@env -u MAKEFLAGS -u LIBCLANG_PATH $(scripts_env) scripts/bench.sh profile
 
 help:
 	@echo 'make demo                 set everything up, then the module at work in a virtual machine'
@@ -70,6 +71,7 @@ help:
 	@echo 'make check TESTS="T ..."  only these, e.g. TESTS=cttimeout_errors; TESTS=host for those without a guest'
 	@echo 'make check KERNELS=plain  only on this kernel (plain, debug, builtin)'
 	@echo 'make check TESTS=cttimeout_ovs ZONES=1000  with so many zones at once (100 otherwise)'
+	@echo 'make         break the module on purpose, and see the checkers tell'
 	@echo 'make conformance          play the same traffic to the C module and to this one (SEED=, COUNT=, STEPS=)'
 	@echo 'make bench                compare with the C module; says of each bound whether it holds'
 	@echo 'make bench FULL=1         the same with larger tables, and on the real processor (UPDATE=1: into docs/)'
