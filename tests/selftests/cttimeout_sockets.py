@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+#
+# What a socket can do to requests: many in one datagram, one of which fails or is
+# cut off; attributes as large as they can be; answers that nobody reads.
+
+import errno
+import struct
+
+import nfnl
+from nfnl import attr, data, l3, l4, name, nest
+
+t = nfnl.Ktap()
+s = nfnl.Socket()
+
+
+def new(text, number=17, values=None, flags=nfnl.F_CREATE | nfnl.F_EXCL | nfnl.F_ACK):
+    return s.build(nfnl.NEW, name(text), l3(), l4(number), data(values), flags=flags)
+
+
+def batch(*messages):
+    """Sends them as one datagram; returns the errors, in order."""
+    s.send(b"".join(messages))
+    first = s.seq - len(messages) + 1
+    return [s.collect(seq).errno_name for seq in range(first, s.seq + 1)]
+
+
+def names():
+    return [policy[0] for policy in s.state()]
+
+
+# Many in one datagram
+t.equal("the message in the middle fails, the others do not",
+        batch(new("first"), new("second", 200), new("third")), [0, "EOPNOTSUPP", 0])
+t.equal("and do what they are to do", names(), ["first", "third"])
+t.equal("each sees what those before it have done",
+        batch(new("fourth"), new("fourth"), s.build(nfnl.DELETE, name("fourth")), new("fourth")),
+        [0, "EEXIST", 0, 0])
+s.flush()
+t.equal("a hundred", batch(*(new(f"policy {i:03}") for i in range(100))), [0] * 100)
+t.equal("they are there, in order", names(), [f"policy {i:03}" for i in range(100)])
+s.flush()
+
+# Cut off: the core ignores what says to be longer than the datagram, and what is behind it.
+whole, broken, behind = new("whole"), bytearray(new("broken")), new("behind")
+struct.pack_into("=I", broken, 0, 1000)
+s.send(whole + bytes(broken) + behind)
+t.equal("before a message that is cut off, all is as ever", s.collect(s.seq - 2).error, 0)
+t.equal("it and what is behind it are ignored", names(), ["whole"])
+s.flush()
+
+# As large as it can be: the last of many attributes of a type counts
+many = nest(nfnl.DATA, *(attr(1, struct.pack(">I", i % 1000)) for i in range(8190)))
+t.check("an attribute of nearly 64 KiB", len(many) > 65500, len(many))
+answer = s.request(nfnl.NEW, name("large"), l3(), l4(17), many, flags=nfnl.F_CREATE)
+t.equal("is taken", (answer.error, s.get("large").values[1]), (0, 8189 % 1000))
+unknown = nest(nfnl.DATA, attr(1, struct.pack(">I", 7)), attr(100, bytes(65000)))
+answer = s.request(nfnl.NEW, name("large"), l3(), l4(17), unknown, flags=nfnl.F_REPLACE)
+t.equal("one of an unknown type in it is ignored", (answer.error, s.get("large").values[1]), (0, 7))
+s.flush()
+
+# Answers that nobody reads
+made = [f"policy {i:03}" for i in range(300)]
+for text in made:
+    s.send(new(text, flags=nfnl.F_CREATE))
+t.equal("300 commands without a request for an answer", names(), made)
+slow = nfnl.Socket(rcvbuf=1)  # as small as the kernel allows
+for text in made:
+    try:
+        slow.send(slow.build(nfnl.GET, name(text), flags=0))
+    except OSError as error:
+        t.check("a request on a full socket is refused at most for want of room",
+                error.errno == errno.ENOBUFS, error)
+        break
+lost, received = None, 0
+while lost is None:
+    try:
+        received += len(slow.receive())
+    except OSError as error:
+        lost = error.errno
+t.equal("a socket whose answers are not read is told that some are lost", lost, errno.ENOBUFS)
+t.check("and has those for which there was room", received < 300, received)
+slow.sock.settimeout(1)
+try:
+    while slow.receive():
+        pass
+except OSError:
+    pass
+t.equal("then it works again", slow.get("policy 007").name, "policy 007")
+t.equal("also for dumps", [p.name for p in slow.dump().policies], made)
+t.equal("another socket has not noticed", names(), made)
+s.flush()
+t.finish()
