@@ -22,6 +22,9 @@ debug_tests="cttimeout_detach cttimeout_dump cttimeout_module cttimeout_netns ct
 debug_only="cttimeout_kunit cttimeout_failslab"
 # Enough to show that a module that is part of the kernel works like any other.
 builtin_tests="cttimeout_policies"
+# Those that take longest, in that order, for the sake of an even distribution
+slow_tests="cttimeout_netns cttimeout_failslab cttimeout_rules cttimeout_ynl cttimeout_ovs
+	cttimeout_detach cttimeout_conformance_rules cttimeout_module cttimeout_tcp cttimeout_races"
 
 knobs=()
 for knob in TEST_TIMEOUT ZONES ROUNDS SEED COUNT STEPS; do
@@ -73,12 +76,19 @@ guest() {
 }
 
 # guests KERNEL BUILD_DIR MODULE_DIR TEST...: the same in two virtual machines at
-# once, because a test keeps hardly more than one CPU busy
+# once, because a test keeps hardly more than one CPU busy. From the slowest on,
+# they are dealt to the one, the other, the other and the one.
 guests() {
-	local kernel=$1 kdir=$2 modules=$3 start=$SECONDS half=0 first=() second=() test
+	local kernel=$1 kdir=$2 modules=$3 start=$SECONDS n=0 first=() second=() ordered=() test
 	shift 3
+	for test in $slow_tests; do
+		[[ " $* " != *" $test "* ]] || ordered+=("$test")
+	done
 	for test in "$@"; do
-		if [ $((half ^= 1)) -eq 1 ]; then first+=("$test"); else second+=("$test"); fi
+		[[ " ${ordered[*]} " == *" $test "* ]] || ordered+=("$test")
+	done
+	for test in "${ordered[@]}"; do
+		if [ $((n++ % 4 % 3)) -eq 0 ]; then first+=("$test"); else second+=("$test"); fi
 	done
 	say "==> running $# tests on the $kernel kernel (minutes; consoles: $results)"
 	guest "$kernel-1" "$kdir" "$modules" "${first[@]}" &
