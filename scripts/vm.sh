@@ -57,8 +57,11 @@ if [ -n "$icount" ]; then
 	accel=(--disable-kvm -o="-accel tcg,thread=single -icount shift=0,sleep=off")
 elif ! kvm_works; then
 	# On a busy machine the guest takes the TSC for many times slower than it
-	# is, and all its clocks run as many times too fast. The HPET tells its own rate.
-	accel=(--disable-kvm -o="-accel tcg,thread=multi" -a clocksource=hpet -a tsc=unstable)
+	# is, and all its clocks run as many times too fast. The HPET tells its own
+	# rate. There, too, the guest may see no timer interrupt in the time that it
+	# allows for one, and would give up.
+	accel=(--disable-kvm -o="-accel tcg,thread=multi" -a clocksource=hpet -a tsc=unstable
+		-a no_timer_check)
 fi
 
 console=$(mktemp "$CACHE/logs/console.XXXXXX")
