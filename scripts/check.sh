@@ -9,7 +9,7 @@
 # KERNELS="plain debug builtin" (the default) says which kernels to test on. How
 # much some tests do can be set, too: ZONES= (cttimeout_ovs), ROUNDS=
 # (cttimeout_races), SEED=, COUNT= and STEPS= (cttimeout_conformance*); and how
-# long one may take at most, TEST_TIMEOUT=900 seconds.
+# long one may take at most, TEST_TIMEOUT=1800 seconds.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -56,7 +56,7 @@ guest() {
 	for test in "$@"; do
 		files+=("$(basename "$(compgen -G "$TOP/tests/selftests/$test.*")")")
 	done
-	"$TOP/scripts/vm.sh" -t "$((${TEST_TIMEOUT:-900} * 4))" "$kdir" env "${knobs[@]}" "$TOP/tests/guest.sh" \
+	"$TOP/scripts/vm.sh" -t "$((${TEST_TIMEOUT:-1800} * 2))" "$kdir" env "${knobs[@]}" "$TOP/tests/guest.sh" \
 		"$modules" "$clients" "${files[@]}" >"$console" 2>&1
 	status=$?
 	{
