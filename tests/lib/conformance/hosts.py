@@ -58,10 +58,12 @@ class Hosts:
             subprocess.run(["ip", *command.split()], check=True)
         for number, name in enumerate((CLIENT, SERVER), 1):
             with traffic.Network(name):
-                for key, value in (("all/accept_dad", "0"), ("veth0/accept_dad", "0"),
-                                   ("veth0/accept_ra", "0")):
-                    with open(f"/proc/sys/net/ipv6/conf/{key}", "w") as file:
-                        file.write(value)
+                # On a busy machine, a FIN could be sent again, which to conntrack is another one.
+                for key, value in (("ipv6/conf/all/accept_dad", 0), ("ipv6/conf/veth0/accept_dad", 0),
+                                   ("ipv6/conf/veth0/accept_ra", 0), ("ipv4/tcp_early_retrans", 0),
+                                   ("ipv4/tcp_rto_min_us", 60000000)):
+                    with open(f"/proc/sys/net/{key}", "w") as file:
+                        file.write(str(value))
                 for command in (f"addr add 10.0.0.{number}/24 dev veth0",
                                 f"addr add fd00::{number}/64 dev veth0 nodad",
                                 "link set veth0 up"):
