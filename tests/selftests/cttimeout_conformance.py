@@ -25,7 +25,7 @@ limit = nfnl.largest()
 def make_groups():
     """The enumerated messages, then others until there are COUNT."""
     g = generator.Generator(SEED, limit)
-    yield from sweeps.everything(g)
+    yield from sweeps.everything(g, COUNT)
     interlude = 5000
     while g.seq < COUNT:
         yield from g.random_group()

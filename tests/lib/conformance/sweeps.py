@@ -44,6 +44,12 @@ def numbers(g):
         yield g.message(nfnl.DELETE, name("sweep"))
 
 
+def l3_numbers(g):
+    """Every layer 3 protocol there can be, by the command that takes any."""
+    for number in range(1 << 16):
+        yield g.message(nfnl.DEFAULT_GET, l3(number) + l4())
+
+
 def values(g):
     """Every timeout of every protocol with the values at the edges."""
     for number, (_, count) in nfnl.PROTOCOLS.items():
@@ -144,10 +150,12 @@ def second_dump(g, socket):
                      *(g.message(nfnl.GET, flags=DEFAULT | nfnl.F_DUMP) for _ in range(2))], None)]
 
 
-def everything(g):
-    """All of the above."""
+def everything(g, count):
+    """All of the above; layer 3 protocols only if `count` messages leave room for more than them."""
     for messages in (numbers(g), values(g), attributes(g), flags(g), faults(g)):
         yield from batches(g, messages)
+    if count >= 1 << 17:
+        yield from batches(g, l3_numbers(g))
     yield from headers(g)
     for change in ("nothing", "a policy comes", "the first goes", "many go"):
         yield from dumps(g, 0, change)
