@@ -102,7 +102,7 @@ profile() {
 			try "$client" once "$operation" 9
 		done
 	done
-	echo "10 1" >/sys/module/hookbench/parameters/run
+	echo "10 1 10" >/sys/module/hookbench/parameters/run
 	try "$client" once flush 0
 }
 

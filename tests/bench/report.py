@@ -17,7 +17,8 @@ from plot import picture
 
 COMMANDS = "create", "get", "replace", "delete"
 CURVES = (("create", "create"), ("get", "get"), ("replace", "replace"), ("delete", "delete"),
-          ("dump", "dump, per policy"), ("hooks", "find and put, by a rule"))
+          ("dump", "dump, per policy"), ("hooks", "find and put, by a rule"),
+          ("hooks-few", "find and put, of the same 64"))
 # In user-mode Linux, a system call takes so long that the commands tell nothing.
 NATIVE_CURVES = CURVES[4:]
 
@@ -82,7 +83,8 @@ def hook_bounds(figures, title):
     for size in figures.common("hooks"):
         yield against_c(figures, title, "hooks", size, 1.25 if size == 1 else 1.0)
     largest = figures.sizes(RUST, "hooks")[-1]
-    yield against_itself(figures, title, "hooks", largest, 1, 1.5)
+    yield against_itself(figures, f"{title}, of the same 64", "hooks-few", largest, 1, 1.5)
+    yield against_itself(figures, f"{title}, of 4,096", "hooks", largest, 1, 1.5)
 
 
 def flow_bounds(flows):

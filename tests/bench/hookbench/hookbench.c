@@ -3,10 +3,10 @@
  * For make bench: calls the hooks that rules find a policy with, as
  * nf_ct_set_timeout() does, and measures how long that takes.
  *
- * Writing "POLICIES CALLS" to the parameter "run" looks up the names policy0,
- * policy1 and so on, up to POLICIES, in no particular order, in the writer's
- * network namespace. Reading it tells what one pair of timeout_find_get() and
- * timeout_put() took, in picoseconds.
+ * Writing "POLICIES CALLS NAMES" to the parameter "run" looks up names, over and
+ * over again: NAMES of policy0, policy1 and so on, up to POLICIES, in no
+ * particular order, in the writer's network namespace. Reading it tells what one
+ * pair of timeout_find_get() and timeout_put() took, in picoseconds.
  */
 #include <linux/ktime.h>
 #include <linux/minmax.h>
@@ -16,8 +16,8 @@
 #include <linux/slab.h>
 #include <net/netfilter/nf_conntrack_timeout.h>
 
-#define NAMES	4096
-#define BATCHES	5
+#define MAX_NAMES	4096
+#define BATCHES		5
 
 typedef char policy_name[CTNL_TIMEOUT_NAME_MAX];
 
@@ -56,13 +56,14 @@ static noinline u64 call_hooks(struct net *net, const policy_name *names,
 static int run_set(const char *val, const struct kernel_param *kp)
 {
 	struct net *net = current->nsproxy->net_ns;
-	unsigned int policies, calls, count, i, at = 0;
+	unsigned int policies, calls, wanted, count, i, at = 0;
 	u64 best = U64_MAX;
 	policy_name *names;
 
-	if (sscanf(val, "%u %u", &policies, &calls) != 2 || !policies || !calls)
+	if (sscanf(val, "%u %u %u", &policies, &calls, &wanted) != 3 ||
+	    !policies || !calls || !wanted)
 		return -EINVAL;
-	count = min(policies, NAMES);
+	count = min3(policies, wanted, MAX_NAMES);
 	names = kvcalloc(count, sizeof(*names), GFP_KERNEL);
 	if (!names)
 		return -ENOMEM;
@@ -98,7 +99,7 @@ static const struct kernel_param_ops run_ops = {
 	.get = run_get,
 };
 module_param_cb(run, &run_ops, NULL, 0600);
-MODULE_PARM_DESC(run, "POLICIES CALLS to measure; picoseconds per call");
+MODULE_PARM_DESC(run, "POLICIES CALLS NAMES to measure; picoseconds per call");
 
 MODULE_DESCRIPTION("Measures the hooks of conntrack timeout policies");
 MODULE_LICENSE("GPL");
