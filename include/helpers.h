@@ -20,11 +20,12 @@ struct nlmsghdr;
 struct refcount_struct;
 struct rhash_head;
 struct rhashtable;
-struct rhashtable_params;
 struct sk_buff;
 
 bool cttimeout_helper_try_module_get(struct module *module);
 void cttimeout_helper_module_put(struct module *module);
+
+void *cttimeout_helper_rcu_dereference(void *const *place);
 
 bool cttimeout_helper_refcount_inc_not_zero(struct refcount_struct *r);
 
@@ -32,16 +33,17 @@ void cttimeout_helper_list_add_tail_rcu(struct list_head *entry,
 					struct list_head *head);
 void cttimeout_helper_list_del_rcu(struct list_head *entry);
 
-int cttimeout_helper_rhashtable_init(struct rhashtable *ht,
-				     const struct rhashtable_params *params);
-void *cttimeout_helper_rhashtable_lookup(struct rhashtable *ht, const void *key,
-					 const struct rhashtable_params *params);
-int cttimeout_helper_rhashtable_lookup_insert_fast(struct rhashtable *ht,
-						   struct rhash_head *obj,
-						   const struct rhashtable_params *params);
+/* The size of hash table keys in bytes; a multiple of eight. */
+#define CTTIMEOUT_RHASHTABLE_KEY_LEN 32
+
+int cttimeout_helper_rhashtable_init(struct rhashtable *ht, u16 key_offset,
+				     u16 head_offset, u16 nelem_hint);
+void *cttimeout_helper_rhashtable_lookup(struct rhashtable *ht,
+					 const void *key);
+int cttimeout_helper_rhashtable_insert_fast(struct rhashtable *ht,
+					    struct rhash_head *obj);
 int cttimeout_helper_rhashtable_remove_fast(struct rhashtable *ht,
-					    struct rhash_head *obj,
-					    const struct rhashtable_params *params);
+					    struct rhash_head *obj);
 
 void *cttimeout_helper_net_generic(const struct net *net, unsigned int id);
 

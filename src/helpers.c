@@ -3,6 +3,7 @@
  * Wrappers of static inlines and macros, for Rust to call: one line each, no
  * logic. Grouped by the header they come from.
  */
+#include <linux/jhash.h>
 #include <linux/list.h>
 #include <linux/module.h>
 #include <linux/netfilter/nfnetlink.h>
@@ -31,6 +32,14 @@ void cttimeout_helper_module_put(struct module *module)
 	module_put(module);
 }
 
+/* linux/rcupdate.h */
+
+void *cttimeout_helper_rcu_dereference(void *const *place)
+{
+	/* Sparse cannot know; and the caller has a guard to show for it. */
+	return rcu_dereference_raw(*(void __rcu *const *)place);
+}
+
 /* linux/refcount.h */
 
 bool cttimeout_helper_refcount_inc_not_zero(struct refcount_struct *r)
@@ -51,32 +60,72 @@ void cttimeout_helper_list_del_rcu(struct list_head *entry)
 	list_del_rcu(entry);
 }
 
-/* linux/rhashtable.h */
+/*
+ * linux/rhashtable.h: its functions are made for parameters that are known at
+ * compile time. Only where things are in an element is not; the table knows.
+ */
 
-int cttimeout_helper_rhashtable_init(struct rhashtable *ht,
-				     const struct rhashtable_params *params)
+/* Keys are mostly short strings: the zeros behind them are not worth a hash. */
+static u32 key_hash(const void *key, u32 len, u32 seed)
 {
-	return rhashtable_init(ht, params);
+	const u32 *words = key;
+
+	len /= sizeof(u32);
+	while (len > 1 && !words[len - 1])
+		len--;
+	return jhash2(words, len, seed);
 }
 
-void *cttimeout_helper_rhashtable_lookup(struct rhashtable *ht, const void *key,
-					 const struct rhashtable_params *params)
+static int key_compare(struct rhashtable_compare_arg *arg, const void *obj)
 {
-	return rhashtable_lookup(ht, key, *params);
+	const u64 *key = arg->key, *other = obj + arg->ht->p.key_offset;
+
+	for (unsigned int i = 0; i < CTTIMEOUT_RHASHTABLE_KEY_LEN / sizeof(u64); i++)
+		if (key[i] != other[i])
+			return 1;
+	return 0;
 }
 
-int cttimeout_helper_rhashtable_lookup_insert_fast(struct rhashtable *ht,
-						   struct rhash_head *obj,
-						   const struct rhashtable_params *params)
+static __always_inline struct rhashtable_params key_params(u16 key_offset,
+							   u16 head_offset)
 {
-	return rhashtable_lookup_insert_fast(ht, obj, *params);
+	return (struct rhashtable_params){
+		.key_len = CTTIMEOUT_RHASHTABLE_KEY_LEN,
+		.key_offset = key_offset,
+		.head_offset = head_offset,
+		.hashfn = key_hash,
+		.obj_cmpfn = key_compare,
+		.automatic_shrinking = true,
+	};
+}
+
+int cttimeout_helper_rhashtable_init(struct rhashtable *ht, u16 key_offset,
+				     u16 head_offset, u16 nelem_hint)
+{
+	struct rhashtable_params params = key_params(key_offset, head_offset);
+
+	params.nelem_hint = nelem_hint;
+	return rhashtable_init(ht, &params);
+}
+
+void *cttimeout_helper_rhashtable_lookup(struct rhashtable *ht, const void *key)
+{
+	return rhashtable_lookup(ht, key, key_params(ht->p.key_offset,
+						     ht->p.head_offset));
+}
+
+int cttimeout_helper_rhashtable_insert_fast(struct rhashtable *ht,
+					    struct rhash_head *obj)
+{
+	return rhashtable_insert_fast(ht, obj, key_params(ht->p.key_offset,
+							  ht->p.head_offset));
 }
 
 int cttimeout_helper_rhashtable_remove_fast(struct rhashtable *ht,
-					    struct rhash_head *obj,
-					    const struct rhashtable_params *params)
+					    struct rhash_head *obj)
 {
-	return rhashtable_remove_fast(ht, obj, *params);
+	return rhashtable_remove_fast(ht, obj, key_params(ht->p.key_offset,
+							  ht->p.head_offset));
 }
 
 /* net/netns/generic.h */

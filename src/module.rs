@@ -83,6 +83,11 @@ impl<P, M: ModuleMetadata> Pinned<P, M> {
         Self { pointer, module }
     }
 
+    /// The pointer, borrowed.
+    pub(crate) fn get(&self) -> &P {
+        &self.pointer
+    }
+
     /// The pointer. The reference to the module is dropped.
     pub(crate) fn into_inner(self) -> P {
         self.pointer

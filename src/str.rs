@@ -8,6 +8,8 @@ use kernel::{
     transmute::AsBytes, //
 };
 
+use crate::bindings;
+
 /// A string of at most `N - 1` bytes other than NUL, padded with NULs to `N` bytes.
 ///
 /// # Examples
@@ -24,8 +26,8 @@ use kernel::{
 /// # Invariants
 ///
 /// The last byte is NUL, and every byte after a NUL is NUL.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(C, align(4))]
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
 pub(crate) struct PaddedStr<const N: usize>([u8; N]);
 
 impl<const N: usize> PaddedStr<N> {
@@ -44,26 +46,32 @@ impl<const N: usize> PaddedStr<N> {
         Some(Self(padded))
     }
 
-    /// Copies a NUL-terminated string.
+    /// The empty string.
+    pub(crate) const fn empty() -> Self {
+        Self::assert_no_padding();
+        Self([0; N])
+    }
+
+    /// Makes this the same as a NUL-terminated string.
     ///
-    /// Returns [`None`] if there is no NUL within the first `N` bytes; no byte after them is read.
+    /// Fails with `E2BIG` if there is no NUL within the first `N` bytes; no byte after them is read.
+    /// What the string is then is not specified.
     ///
     /// # Safety
     ///
     /// `ptr` must point to bytes that are valid for reads up to and including the first NUL, or `N`
     /// bytes.
-    pub(crate) unsafe fn from_char_ptr(ptr: *const c_char) -> Option<Self> {
-        Self::assert_no_padding();
-        let mut padded = [0; N];
-        for (i, byte) in padded.iter_mut().enumerate() {
-            // SAFETY: No byte before this one was NUL, and `i` is below `N`.
-            *byte = unsafe { ptr.cast::<u8>().add(i).read() };
-            if *byte == 0 {
-                // INVARIANT: This byte is NUL, and the rest still is.
-                return Some(Self(padded));
-            }
+    pub(crate) unsafe fn copy_from(&mut self, ptr: *const c_char) -> Result {
+        *self = Self::empty();
+        // INVARIANT: The last byte is NUL, also if the string was cut off. What is written behind its
+        // end, up to the end of a word, are NULs.
+        // SAFETY: There is room for `N` bytes. By the caller's promise, the string has as many, or ends
+        // before; the rest of the word that it ends in is read only if that cannot fault.
+        let len = unsafe { bindings::sized_strscpy(self.0.as_mut_ptr().cast(), ptr, N) };
+        if len < 0 {
+            return Err(E2BIG);
         }
-        None
+        Ok(())
     }
 
     const fn assert_no_padding() {
@@ -74,11 +82,17 @@ impl<const N: usize> PaddedStr<N> {
     fn len(&self) -> usize {
         // Only NULs follow a NUL, so each word has as many bytes of the string as it has without its
         // trailing NULs. That takes a fraction of the time of a search for the first NUL.
+        self.words()
+            .map(|word| size_of::<u64>() - u64::from_le(word).leading_zeros() as usize / 8)
+            .sum()
+    }
+
+    /// All bytes, by the word.
+    fn words(&self) -> impl Iterator<Item = u64> + '_ {
         self.0
             .chunks_exact(size_of::<u64>())
-            .filter_map(|word| word.first_chunk())
-            .map(|word| size_of::<u64>() - u64::from_le_bytes(*word).leading_zeros() as usize / 8)
-            .sum()
+            .filter_map(|bytes| bytes.first_chunk())
+            .map(|bytes| u64::from_ne_bytes(*bytes))
     }
 
     /// The string with its terminator.
@@ -87,6 +101,15 @@ impl<const N: usize> PaddedStr<N> {
         unsafe { CStr::from_bytes_with_nul_unchecked(self.0.get_unchecked(..=self.len())) }
     }
 }
+
+impl<const N: usize> PartialEq for PaddedStr<N> {
+    fn eq(&self, other: &Self) -> bool {
+        // The kernel's bcmp() compares byte by byte.
+        self.words().eq(other.words())
+    }
+}
+
+impl<const N: usize> Eq for PaddedStr<N> {}
 
 // SAFETY: There is no padding: no value can be made if `N` is not a multiple of the alignment.
 unsafe impl<const N: usize> AsBytes for PaddedStr<N> {}

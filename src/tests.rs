@@ -18,31 +18,30 @@ use crate::{
     cttimeout::{
         error::Reason,
         policy::{
+            Entry,
             Name,
-            Uses, //
+            Policy,
+            PolicyRef, //
         },
     },
     net::{
         conntrack::{
+            detach::DetachBatch,
             l4proto::{
                 L4Proto,
                 Timeouts, //
             },
-            timeout::{
-                DetachBatch,
-                Timeout,
-                TimeoutRef,
-                UniqueTimeout, //
-            },
-            MAX_TIMEOUT_SECS,
+            timeout::UniqueTimeout,
+            MAX_TIMEOUT_SECS, //
         },
         netns::Net,
     },
     sync::{
         rcu_map::{
             Cursor,
-            Node,
+            Place,
             RcuMap,
+            RcuPointer,
             WriteLock, //
         },
         refcount::RefcountExt,
@@ -55,8 +54,7 @@ struct Alone(());
 // SAFETY: Each test makes one value, and no two tests share a map.
 unsafe impl WriteLock for Alone {}
 
-type Entry = Node<Name, u32>;
-type Map = RcuMap<Name, u32, Timeout<Entry>, Alone>;
+type Map = RcuMap<Name, Policy, Alone>;
 
 fn init_net() -> &'static Net {
     // SAFETY: The initial namespace does not go away.
@@ -72,16 +70,26 @@ fn timeouts(proto: u8) -> Result<Timeouts> {
     L4Proto::find(proto).ok_or(EOPNOTSUPP)?.defaults(init_net())
 }
 
+/// A policy of this name. Its number is in the field for the address family.
 fn object(number: u32) -> Result<UniqueTimeout<Entry>> {
-    let entry = Entry::new(name(number)?, number);
-    UniqueTimeout::new(2, &timeouts(1)?, entry, GFP_KERNEL)
+    let proto = L4Proto::find(1).ok_or(EOPNOTSUPP)?;
+    let entry = Entry::new(name(number)?);
+    let l3num = number.try_into().map_err(|_| EINVAL)?;
+    UniqueTimeout::new(l3num, proto.no_attrs()?, init_net(), entry, GFP_KERNEL)
+}
+
+fn insert(map: &Map, lock: &mut Alone, number: u32) -> Result {
+    match map.entry(lock, &name(number)?) {
+        Place::Vacant(place) => place.insert(object(number)?),
+        Place::Occupied(_) => Err(EEXIST),
+    }
 }
 
 /// A map of `0..count`.
 fn map(count: u32, lock: &mut Alone) -> Result<Pin<KBox<Map>>> {
     let map = KBox::pin_init(Map::new(), GFP_KERNEL)?;
     for number in 0..count {
-        map.insert(lock, object(number)?)?;
+        insert(&map, lock, number)?;
     }
     Ok(map)
 }
@@ -89,11 +97,11 @@ fn map(count: u32, lock: &mut Alone) -> Result<Pin<KBox<Map>>> {
 /// What a dump would show from `cursor` on, at most `limit` entries.
 fn shown(map: &Map, cursor: &mut Cursor<Name>, limit: usize) -> Result<KVec<u32>> {
     let mut numbers = KVec::new();
-    let visit = |entry: TimeoutRef<'_, Entry>| {
+    let visit = |policy: PolicyRef<'_>| {
         if numbers.len() == limit {
             return Err(EMSGSIZE);
         }
-        Ok(numbers.push(*entry.value().value(), GFP_ATOMIC)?)
+        Ok(numbers.push(policy.l3num().into(), GFP_ATOMIC)?)
     };
     match map.for_each_from(cursor, &rcu::read_lock(), visit) {
         Ok(()) | Err(EMSGSIZE) => Ok(numbers),
@@ -102,9 +110,13 @@ fn shown(map: &Map, cursor: &mut Cursor<Name>, limit: usize) -> Result<KVec<u32>
 }
 
 fn remove(map: &Map, lock: &mut Alone, number: u32) -> Result {
-    let found = map.entry(lock, &name(number)?).ok_or(ENOENT)?;
-    drop(found.remove());
-    Ok(())
+    match map.entry(lock, &name(number)?) {
+        Place::Vacant(_) => Err(ENOENT),
+        Place::Occupied(found) => {
+            drop(found.remove());
+            Ok(())
+        }
+    }
 }
 
 fn begin() -> Cursor<Name> {
@@ -122,11 +134,21 @@ mod suite {
         assert!(Name::new(b"").is_some());
         assert!(Name::new(b"a\0junk") == Name::new(b"a"));
         assert!(Name::new(b"a") != Name::new(b"b"));
+    }
+
+    #[test]
+    fn names_come_from_c_strings() {
+        let mut name = Name::empty();
         // SAFETY: The strings are terminated.
         unsafe {
             let long = c"0123456789abcdef0123456789abcdef";
-            assert!(Name::from_char_ptr(long.as_char_ptr()).is_none());
-            assert!(Name::from_char_ptr(c"ab".as_char_ptr()) == Name::new(b"ab"));
+            assert_eq!(name.copy_from(long.as_char_ptr()), Err(E2BIG));
+            // Begins at odd addresses, too.
+            for at in 1..=long.to_bytes().len() {
+                let tail = long.as_char_ptr().add(at);
+                assert!(name.copy_from(tail).is_ok());
+                assert!(Some(name) == Name::new(&long.to_bytes()[at..]));
+            }
         }
     }
 
@@ -152,16 +174,37 @@ mod suite {
     }
 
     #[test]
-    fn a_dead_policy_cannot_be_held() {
-        let uses = Uses::new();
-        assert_eq!(uses.count(), 1);
-        assert!(uses.hold());
-        assert_eq!(uses.count(), 2);
-        assert!(matches!(uses.retire(), Err(Reason::InUse { rules: 1 })));
-        uses.release();
-        assert!(uses.retire().is_ok());
-        assert!(!uses.hold());
-        assert_eq!(uses.count(), 0);
+    fn a_retired_policy_cannot_be_used() -> Result {
+        let policy = Policy::publish(object(7)?);
+        assert_eq!(policy.borrow().users(), 1);
+        let rule = policy.borrow().try_use().ok_or(ENOENT)?;
+        assert_eq!(policy.borrow().users(), 2);
+        assert_eq!(policy.retire(), Err(1));
+        drop(rule);
+        assert_eq!(policy.retire(), Ok(()));
+        assert!(policy.borrow().try_use().is_none());
+        assert_eq!(policy.borrow().users(), 0);
+        assert_eq!(policy.retire(), Ok(()));
+        Ok(())
+    }
+
+    #[test]
+    fn rules_keep_what_the_table_drops() -> Result {
+        let policy = Policy::publish(object(7)?);
+        let (first, second) = (policy.borrow().try_use(), policy.borrow().try_use());
+        let second = second.ok_or(ENOENT)?;
+        // A reference of its own, beside that of the two rules.
+        let timeout = policy.into_timeout();
+        let Err(timeout) = timeout.try_end() else {
+            return Err(EINVAL);
+        };
+        drop(first);
+        let Err(timeout) = timeout.try_end() else {
+            return Err(EINVAL);
+        };
+        drop(second);
+        assert!(timeout.try_end().is_ok());
+        Ok(())
     }
 
     #[test]
@@ -210,20 +253,16 @@ mod suite {
 
     #[test]
     fn objects_carry_their_value() -> Result {
-        let entry = Entry::new(name(7)?, 7);
-        let timeout = UniqueTimeout::new(10, &timeouts(6)?, entry, GFP_KERNEL)?;
-        let timeout = <Timeout<Entry> as crate::sync::rcu_map::RcuPointer>::publish(timeout);
-        let borrowed = timeout.borrow();
+        let tcp = L4Proto::find(6).ok_or(EOPNOTSUPP)?;
+        let entry = Entry::new(name(7)?);
+        let policy = UniqueTimeout::new(10, tcp.no_attrs()?, init_net(), entry, GFP_KERNEL)?;
+        let policy = Policy::publish(policy);
+        let borrowed = policy.borrow();
         assert_eq!(borrowed.l3num(), 10);
         assert_eq!(borrowed.proto().number(), 6);
-        assert_eq!(*borrowed.value().value(), 7);
+        assert!(*borrowed.value().key() == name(7)?);
         assert!(borrowed.replace(&timeouts(17)?).is_err());
         assert!(borrowed.replace(&timeouts(6)?).is_ok());
-
-        let second = borrowed.try_get().ok_or(ENOENT)?;
-        let first = timeout.try_end().err().ok_or(EINVAL)?;
-        drop(second);
-        assert!(first.try_end().is_ok());
         Ok(())
     }
 
@@ -231,13 +270,13 @@ mod suite {
     fn a_map_keeps_the_order_and_finds_by_key() -> Result {
         let mut lock = Alone(());
         let map = map(1000, &mut lock)?;
-        assert_eq!(map.insert(&mut lock, object(5)?), Err(EEXIST));
+        assert_eq!(insert(&map, &mut lock, 5), Err(EEXIST));
         assert!(shown(&map, &mut begin(), 2000)?.iter().copied().eq(0..1000));
         for number in [0, 1, 500, 999] {
             let name = name(number)?;
             let guard = rcu::read_lock();
             let found = map.get(&name, &guard).ok_or(ENOENT)?;
-            assert_eq!(*found.value().value(), number);
+            assert_eq!(u32::from(found.l3num()), number);
         }
         assert!(map.get(&name(1000)?, &rcu::read_lock()).is_none());
         Ok(())
@@ -249,7 +288,7 @@ mod suite {
         let map = map(0, &mut lock)?;
         assert!(map.is_empty(&rcu::read_lock()));
         assert!(map.get(&name(0)?, &rcu::read_lock()).is_none());
-        assert!(map.entry(&mut lock, &name(0)?).is_none());
+        assert_eq!(remove(&map, &mut lock, 0), Err(ENOENT));
         assert!(shown(&map, &mut begin(), 1)?.is_empty());
         Ok(())
     }
@@ -267,7 +306,7 @@ mod suite {
         assert!(shown(&map, &mut cursor, 2)?.iter().copied().eq(5..7));
         // The same name again is another entry, at the end.
         remove(&map, &mut lock, 7)?;
-        map.insert(&mut lock, object(7)?)?;
+        insert(&map, &mut lock, 7)?;
         assert!(shown(&map, &mut cursor, 10)?.iter().copied().eq([8, 9, 7]));
         assert!(shown(&map, &mut cursor, 10)?.is_empty());
         Ok(())
@@ -290,10 +329,10 @@ mod suite {
         let map = map(1, &mut lock)?;
         let mut last = map.generation();
         assert!(last != 0);
-        map.insert(&mut lock, object(1)?)?;
+        insert(&map, &mut lock, 1)?;
         assert!(map.generation() != last);
         last = map.generation();
-        assert_eq!(map.insert(&mut lock, object(1)?), Err(EEXIST));
+        assert_eq!(insert(&map, &mut lock, 1), Err(EEXIST));
         assert_eq!(map.generation(), last);
         remove(&map, &mut lock, 1)?;
         assert!(map.generation() != last);
@@ -308,7 +347,7 @@ mod suite {
         let mut removed = 0;
         map.remove_if(
             &mut lock,
-            |entry| entry.value().value() % 2 == 0,
+            |policy| policy.borrow().l3num() % 2 == 0,
             |timeout| {
                 removed += 1;
                 batch.push(timeout);
@@ -329,17 +368,50 @@ mod suite {
     fn a_batch_walks_for_what_others_hold() -> Result {
         let mut lock = Alone(());
         let map = map(20, &mut lock)?;
-        let mut held = KVec::new();
-        let visit = |entry: TimeoutRef<'_, Entry>| {
-            Ok(held.push(entry.try_get().ok_or(ENOENT)?, GFP_ATOMIC)?)
-        };
+        let mut rules = KVec::new();
+        let visit =
+            |policy: PolicyRef<'_>| Ok(rules.push(policy.try_use().ok_or(ENOENT)?, GFP_ATOMIC)?);
         map.for_each_from(&mut begin(), &rcu::read_lock(), visit)?;
         let mut batch = DetachBatch::new(init_net());
-        map.remove_if(&mut lock, |_| true, |timeout| batch.push(timeout));
+        map.remove_if(&mut lock, |_| true, |policy| batch.push(policy));
         drop(batch);
-        // Who has a reference keeps the object; the table's is gone.
-        for timeout in held {
-            assert!(timeout.try_end().is_ok());
+        // Who uses an object keeps it: KASAN would tell, and kmemleak if it stayed after this.
+        drop(rules);
+        Ok(())
+    }
+
+    #[test]
+    fn a_place_takes_the_key_it_was_found_for() -> Result {
+        let mut lock = Alone(());
+        let map = map(3, &mut lock)?;
+        let Place::Vacant(place) = map.entry(&mut lock, &name(3)?) else {
+            return Err(EEXIST);
+        };
+        assert_eq!(place.insert(object(2)?), Err(EINVAL));
+        assert!(shown(&map, &mut begin(), 10)?.iter().copied().eq(0..3));
+        Ok(())
+    }
+
+    #[test]
+    fn a_map_finds_by_list_and_by_table() -> Result {
+        let mut lock = Alone(());
+        let map = map(0, &mut lock)?;
+        // Up and down across the size from which on there is a table, twice.
+        for _ in 0..2 {
+            for count in 0..40 {
+                insert(&map, &mut lock, count)?;
+                for number in 0..=40 {
+                    let found = map.get(&name(number)?, &rcu::read_lock()).is_some();
+                    assert_eq!(found, number <= count);
+                }
+            }
+            for count in (0..40).rev() {
+                remove(&map, &mut lock, count)?;
+                for number in 0..=40 {
+                    let found = map.get(&name(number)?, &rcu::read_lock()).is_some();
+                    assert_eq!(found, number < count);
+                }
+            }
         }
         Ok(())
     }

@@ -24,6 +24,7 @@ use crate::{
         conntrack::{
             l4proto::{
                 L4Proto,
+                TimeoutAttrTable,
                 TimeoutAttrs,
                 Timeouts, //
             },
@@ -89,12 +90,13 @@ impl<'a> RequestAttrs<'a> {
     }
 
     /// The timeouts, each of which is in range.
-    pub(crate) fn timeouts(
+    pub(crate) fn timeouts<'t>(
         self,
         proto: L4Proto,
+        table: &'t mut TimeoutAttrTable,
         ack: &mut ExtAck<'_>,
-    ) -> Outcome<'a, TimeoutAttrs<'a>> {
-        let timeouts = proto.parse(self.require(DATA)?, ack)?;
+    ) -> Outcome<'a, TimeoutAttrs<'t, 'a>> {
+        let timeouts = proto.parse(self.require(DATA)?, table, ack)?;
         for attr in timeouts.iter() {
             if attr.be32()? > MAX_TIMEOUT_SECS {
                 return Err(Refusal::at(attr, Reason::TooLong));
@@ -106,11 +108,10 @@ impl<'a> RequestAttrs<'a> {
 
 /// Writes a policy.
 pub(crate) fn put_policy(msg: &mut Message<'_>, policy: PolicyRef<'_>) -> Result {
-    let entry = policy.value();
-    msg.put_string(NAME, entry.key().as_c_str())?;
+    msg.put_string(NAME, policy.value().key().as_c_str())?;
     msg.put_be16(L3PROTO, policy.l3num())?;
     msg.put_u8(L4PROTO, policy.proto().number())?;
-    msg.put_be32(USE, entry.value().count())?;
+    msg.put_be32(USE, policy.users())?;
     msg.nest(DATA, |msg| policy.put_timeouts(msg))
 }
 

@@ -20,14 +20,15 @@ use super::{
         Refusal, //
     },
     policy::{
+        retire,
         Entry,
-        Name,
-        Uses, //
+        Name, //
     },
     table::{
         Cursor,
         Found,
-        Policies, //
+        Policies,
+        Vacancy, //
     },
 };
 
@@ -37,11 +38,14 @@ use crate::{
         ModuleRef,
         Pinned, //
     },
-    module_parameters,
     net::{
-        conntrack::timeout::{
-            DetachBatch,
-            UniqueTimeout, //
+        conntrack::{
+            detach::{
+                detach,
+                DetachBatch, //
+            },
+            l4proto::TimeoutAttrTable,
+            timeout::UniqueTimeout, //
         },
         netlink::{
             Attr,
@@ -62,6 +66,7 @@ use crate::{
             Subsystem, //
         },
     },
+    sync::rcu_map::Place,
     LocalModule,
 };
 
@@ -108,16 +113,16 @@ fn new<'a>(req: &Req<'a>, ack: &mut ExtAck<'_>, lock: &mut Locked<CtTimeout>) ->
     let Some((name_attr, name)) = attrs.name()? else {
         return Err(Reason::Missing(attrs::NAME).into());
     };
-    if let Some(found) = req.data().entry(lock, &name) {
-        if req.has_flags(bindings::NLM_F_EXCL) {
-            return Err(Refusal::at(name_attr, Reason::Exists));
+    match req.data().entry(lock, &name) {
+        Place::Vacant(place) => create(req, ack, place, attrs, l3num, name),
+        Place::Occupied(_) if req.has_flags(bindings::NLM_F_EXCL) => {
+            Err(Refusal::at(name_attr, Reason::Exists))
         }
-        if !req.has_flags(bindings::NLM_F_REPLACE) {
-            return Err(Refusal::at(name_attr, Reason::NotReplaced));
+        Place::Occupied(found) if req.has_flags(bindings::NLM_F_REPLACE) => {
+            replace(req, ack, attrs, l3num, &found)
         }
-        return replace(req, ack, attrs, l3num, &found);
+        Place::Occupied(_) => Err(Refusal::at(name_attr, Reason::NotReplaced)),
     }
-    create(req, ack, lock, attrs, l3num, name)
 }
 
 fn replace<'a>(
@@ -140,8 +145,9 @@ fn replace<'a>(
     if old != new {
         return Err(Refusal::at(l4_attr, Reason::OtherL4 { old, new }));
     }
+    let mut table = TimeoutAttrTable::new();
     let timeouts = attrs
-        .timeouts(policy.proto(), ack)?
+        .timeouts(policy.proto(), &mut table, ack)?
         .to_timeouts(req.net())?;
     Ok(policy.replace(&timeouts)?)
 }
@@ -149,19 +155,18 @@ fn replace<'a>(
 fn create<'a>(
     req: &Req<'a>,
     ack: &mut ExtAck<'_>,
-    lock: &mut Locked<CtTimeout>,
+    place: Vacancy<'_>,
     attrs: RequestAttrs<'a>,
     l3num: u16,
     name: Name,
 ) -> Outcome<'a> {
-    let timeouts = attrs
-        .timeouts(attrs.l4proto()?, ack)?
-        .to_timeouts(req.net())?;
-    let entry = Entry::new(name, Uses::new());
-    let policy = UniqueTimeout::new(l3num, &timeouts, entry, GFP_KERNEL_ACCOUNT)?;
+    let mut table = TimeoutAttrTable::new();
+    let timeouts = attrs.timeouts(attrs.l4proto()?, &mut table, ack)?;
+    let entry = Entry::new(name);
+    let policy = UniqueTimeout::new(l3num, timeouts, req.net(), entry, GFP_KERNEL_ACCOUNT)?;
     // The module stays as long as the policy is in the table.
     let module = ModuleRef::<LocalModule>::try_get().ok_or(Reason::GoingAway)?;
-    Ok(req.data().insert(lock, Pinned::new(policy, module))?)
+    Ok(place.insert(Pinned::new(policy, module))?)
 }
 
 /// `IPCTNL_MSG_TIMEOUT_GET`: answers with one policy or, in a dump, with all.
@@ -223,27 +228,19 @@ impl MutexCommand<CtTimeout> for Delete {
     }
 }
 
-/// Whether a policy may go. By default that settles it: no rule can get the policy from here on.
-fn retire(uses: &Uses) -> Result<(), Reason> {
-    match uses.retire() {
-        // The rules keep the object, and go on applying it until they go themselves.
-        Err(Reason::InUse { .. }) if module_parameters::detach_in_use.value() => Ok(()),
-        result => result,
-    }
-}
-
 fn delete<'a>(
     req: &Req<'a>,
     lock: &mut Locked<CtTimeout>,
     name_attr: Attr<'a>,
     name: &Name,
 ) -> Outcome<'a> {
-    let found = req
-        .data()
-        .entry(lock, name)
-        .ok_or(Refusal::at(name_attr, Reason::NotFound))?;
-    retire(found.get().value().value()).map_err(|reason| Refusal::at(name_attr, reason))?;
-    found.remove().into_inner().detach(req.net());
+    let Place::Occupied(found) = req.data().entry(lock, name) else {
+        return Err(Refusal::at(name_attr, Reason::NotFound));
+    };
+    found
+        .with_owner(|policy| retire(policy.get()))
+        .map_err(|reason| Refusal::at(name_attr, reason))?;
+    detach(found.remove().into_inner(), req.net());
     Ok(())
 }
 
@@ -253,7 +250,7 @@ fn flush(req: &Req<'_>, ack: &mut ExtAck<'_>, lock: &mut Locked<CtTimeout>) {
     req.data().remove_if(
         lock,
         |policy| {
-            let retired = retire(policy.value().value()).is_ok();
+            let retired = retire(policy.get()).is_ok();
             kept += u32::from(!retired);
             retired
         },
@@ -285,8 +282,9 @@ fn default_set<'a>(
     let attrs = RequestAttrs(req.attrs());
     attrs.require(attrs::L4PROTO)?;
     attrs.require(attrs::DATA)?;
+    let mut table = TimeoutAttrTable::new();
     Ok(attrs
-        .timeouts(attrs.l4proto()?, ack)?
+        .timeouts(attrs.l4proto()?, &mut table, ack)?
         .set_defaults(req.net(), lock)?)
 }
 

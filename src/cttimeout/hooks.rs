@@ -8,7 +8,7 @@ use super::{
     policy::{
         Entry,
         Name,
-        Policy, //
+        RulePolicy, //
     },
     table::Policies,
 };
@@ -26,22 +26,7 @@ impl TimeoutHooks for Rules {
     type Data = Policies;
     type Value = Entry;
 
-    fn find_get(policies: &Policies, name: &Name, rcu: &rcu::Guard) -> Option<Policy> {
-        let found = policies.get(name, rcu)?;
-        let uses = found.value().value();
-        if !uses.hold() {
-            return None;
-        }
-        // Cannot fail unless the policy was removed by force: the table's reference goes after the
-        // last use.
-        let policy = found.try_get();
-        if policy.is_none() {
-            uses.release();
-        }
-        policy
-    }
-
-    fn put(policy: Policy) {
-        policy.borrow().value().value().release();
+    fn find_get(policies: &Policies, name: &Name, rcu: &rcu::Guard) -> Option<RulePolicy> {
+        policies.get(name, rcu)?.try_use()
     }
 }

@@ -4,84 +4,47 @@
 //!
 //! Two counts decide a policy's life:
 //!
-//! - the reference count of the timeout object, which conntrack knows: one for the table's entry,
-//!   one for each rule, template and flow that has the object. It decides when memory is freed.
-//! - [`Uses`], which only this module knows: one for the table's entry and one for each rule. It
-//!   decides whether the policy may be deleted, and is what user space sees as `use`.
-
-use kernel::{
-    prelude::*,
-    sync::Refcount, //
-};
+//! - the reference count of the timeout object, which conntrack knows: one for each template and flow
+//!   that has the object, and one for all its users. It decides when memory is freed.
+//! - the number of users: one for the table's entry and one for each rule. It decides whether the
+//!   policy may be deleted, and is what user space sees as `use`.
 
 use super::error::Reason;
 
 use crate::{
+    module_parameters,
     net::conntrack::{
         timeout::{
-            Timeout,
-            TimeoutRef, //
+            Owner,
+            TimeoutRef,
+            User, //
         },
         TIMEOUT_NAME_MAX,
     },
     str::PaddedStr,
-    sync::{
-        rcu_map::Node,
-        refcount::RefcountExt, //
-    },
+    sync::rcu_map::Node, //
 };
 
 /// A policy's name: up to 31 bytes, any but NUL.
 pub(crate) type Name = PaddedStr<TIMEOUT_NAME_MAX>;
 
-/// What a policy consists of besides its timeouts.
-pub(crate) type Entry = Node<Name, Uses>;
+/// What a policy consists of besides its timeouts and counts: its name, and its place in the table.
+pub(crate) type Entry = Node<Name>;
 
-/// A reference to a policy.
-pub(crate) type Policy = Timeout<Entry>;
+/// A policy, owned by the table.
+pub(crate) type Policy = Owner<Entry>;
+
+/// A policy, used by a rule.
+pub(crate) type RulePolicy = User<Entry>;
 
 /// A policy, borrowed.
 pub(crate) type PolicyRef<'a> = TimeoutRef<'a, Entry>;
 
-/// How many there are who want the policy to stay: the table, and each rule that names it.
-///
-/// Once it is zero, it stays zero: the policy is dead, and no rule can get it.
-pub(crate) struct Uses(Refcount);
-
-impl Uses {
-    /// A policy that only the table knows.
-    pub(crate) fn new() -> Self {
-        Self(Refcount::new(1))
-    }
-
-    /// Counts a rule, unless the policy is dead.
-    pub(crate) fn hold(&self) -> bool {
-        self.0.inc_not_zero()
-    }
-
-    /// Discounts a rule.
-    pub(crate) fn release(&self) {
-        // The last one is not the table if the policy was removed from it by force, or with its
-        // namespace. Nothing depends on it: the object has a count of its own.
-        let _ = self.0.dec_and_test();
-    }
-
-    /// Declares the policy dead, unless a rule uses it. In the race with a rule that is just being
-    /// added, exactly one of the two succeeds.
-    pub(crate) fn retire(&self) -> Result<(), Reason> {
-        while !self.0.dec_if_one() {
-            match self.count() {
-                0 => break,
-                // The last rule has gone in between: nothing to complain about.
-                1 => continue,
-                count => return Err(Reason::InUse { rules: count - 1 }),
-            }
-        }
-        Ok(())
-    }
-
-    /// The number for user space: 1, and 1 for each rule.
-    pub(crate) fn count(&self) -> u32 {
-        self.0.read()
+/// Whether a policy may go. By default that settles it: no rule can get the policy from here on.
+pub(crate) fn retire(policy: &Policy) -> Result<(), Reason> {
+    match policy.retire() {
+        // The rules keep the object, and go on applying it until they go themselves.
+        Err(rules) if !module_parameters::detach_in_use.value() => Err(Reason::InUse { rules }),
+        _ => Ok(()),
     }
 }

@@ -11,8 +11,7 @@ use super::{
     commands::CtTimeout,
     policy::{
         Name,
-        Policy,
-        Uses, //
+        Policy, //
     },
 };
 
@@ -36,10 +35,13 @@ use crate::{
 pub(crate) type Owned = Pinned<Policy, LocalModule>;
 
 /// All policies of a namespace, in the order of their creation, to be found by name.
-pub(crate) type Policies = RcuMap<Name, Uses, Owned, Locked<CtTimeout>>;
+pub(crate) type Policies = RcuMap<Name, Owned, Locked<CtTimeout>>;
 
 /// A policy in the hands of a command that holds the mutex.
-pub(crate) type Found<'m> = rcu_map::Entry<'m, Name, Uses, Owned, Locked<CtTimeout>>;
+pub(crate) type Found<'m> = rcu_map::Entry<'m, Name, Owned, Locked<CtTimeout>>;
+
+/// Room for a policy, in the hands of a command that holds the mutex.
+pub(crate) type Vacancy<'m> = rcu_map::Vacancy<'m, Name, Owned, Locked<CtTimeout>>;
 
 /// A place in a dump.
 pub(crate) type Cursor = rcu_map::Cursor<Name>;

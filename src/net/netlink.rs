@@ -11,6 +11,7 @@
 use core::{
     fmt::Write,
     marker::PhantomData,
+    mem::MaybeUninit,
     ptr::{
         self,
         NonNull, //
@@ -102,23 +103,21 @@ impl<'a> Attr<'a> {
     /// # Safety
     ///
     /// `policy` must point to `max + 1` entries that live forever.
-    pub(crate) unsafe fn parse_nested<const N: usize>(
+    pub(crate) unsafe fn parse_nested<'t, const N: usize>(
         self,
         max: u16,
         policy: *const bindings::nla_policy,
+        table: &'t mut AttrTable<N>,
         ack: &mut ExtAck<'_>,
-    ) -> Result<NestedAttrs<'a, N>> {
-        let mut nested = NestedAttrs::empty();
+    ) -> Result<NestedAttrs<'t, 'a>> {
         let payload = self.payload();
+        let table = table.0.get_mut(..=usize::from(max)).ok_or(EOPNOTSUPP)?;
 
-        if usize::from(max) >= N {
-            return Err(EOPNOTSUPP);
-        }
         // SAFETY: The table has room for `max + 1` pointers, the payload is valid for reads, and the
         // policy is as long as the caller promises. A payload has at most 65,531 bytes.
         to_result(unsafe {
             bindings::__nla_parse(
-                nested.table.as_mut_ptr(),
+                table.as_mut_ptr().cast(),
                 c_int::from(max),
                 payload.as_ptr().cast(),
                 payload.len() as c_int,
@@ -127,7 +126,59 @@ impl<'a> Attr<'a> {
                 ack.as_raw(),
             )
         })?;
-        Ok(nested)
+        // INVARIANT: The parser has found these attributes.
+        // SAFETY: It has set all pointers.
+        Ok(NestedAttrs(
+            unsafe { slice::from_raw_parts(table.as_ptr().cast(), table.len()) },
+            PhantomData,
+        ))
+    }
+}
+
+/// Room for the attributes nested in another; at most `N - 1` types.
+pub(crate) struct AttrTable<const N: usize>([MaybeUninit<*const bindings::nlattr>; N]);
+
+impl<const N: usize> AttrTable<N> {
+    /// Room that is not used yet.
+    pub(crate) const fn new() -> Self {
+        Self([const { MaybeUninit::uninit() }; N])
+    }
+}
+
+/// The attributes nested in another, by type: pointers into the message, in an [`AttrTable`].
+///
+/// # Invariants
+///
+/// Each pointer is null or fit for [`Attr::from_raw`].
+#[derive(Clone, Copy)]
+pub(crate) struct NestedAttrs<'t, 'a>(
+    &'t [*const bindings::nlattr],
+    PhantomData<&'a [u8]>, //
+);
+
+impl<'a> NestedAttrs<'static, 'a> {
+    /// No attributes, of any type below `N`.
+    pub(crate) const fn none<const N: usize>() -> Self {
+        // INVARIANT: All pointers are null.
+        Self(const { &[ptr::null(); N] }, PhantomData)
+    }
+}
+
+impl<'t, 'a> NestedAttrs<'t, 'a> {
+    /// All attributes, in the order of their types.
+    pub(crate) fn iter(self) -> impl Iterator<Item = Attr<'a>> + 't
+    where
+        'a: 't,
+    {
+        self.0.iter().filter_map(|attr| {
+            // SAFETY: By the type invariant.
+            unsafe { Attr::from_raw(*attr) }
+        })
+    }
+
+    /// The table for C, which does not change it.
+    pub(super) fn as_raw(self) -> *mut *mut bindings::nlattr {
+        self.0.as_ptr().cast_mut().cast()
     }
 }
 
@@ -157,39 +208,6 @@ impl<'a> Attrs<'a> {
         let attr = *self.0.get(usize::from(attr_type))?;
         // SAFETY: By the type invariant.
         unsafe { Attr::from_raw(attr) }
-    }
-}
-
-/// The attributes nested in another, by type; at most `N - 1` types.
-///
-/// # Invariants
-///
-/// Each pointer is null or fit for [`Attr::from_raw`].
-pub(crate) struct NestedAttrs<'a, const N: usize> {
-    table: [*mut bindings::nlattr; N],
-    _message: PhantomData<&'a [u8]>,
-}
-
-impl<'a, const N: usize> NestedAttrs<'a, N> {
-    /// No attributes.
-    pub(crate) const fn empty() -> Self {
-        Self {
-            table: [ptr::null_mut(); N],
-            _message: PhantomData,
-        }
-    }
-
-    /// All attributes, in the order of their types.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Attr<'a>> + '_ {
-        self.table.iter().filter_map(|attr| {
-            // SAFETY: By the type invariant.
-            unsafe { Attr::from_raw(*attr) }
-        })
-    }
-
-    /// The table for C, which does not change it.
-    pub(super) fn as_raw(&self) -> *mut *mut bindings::nlattr {
-        self.table.as_ptr().cast_mut()
     }
 }
 

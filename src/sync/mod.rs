@@ -4,6 +4,7 @@
 //!
 //! [`RcuMap`](rcu_map::RcuMap) is what users want; the list and the hash table are its parts.
 
+pub(crate) mod rcu;
 pub(crate) mod rcu_list;
 pub(crate) mod rcu_map;
 pub(crate) mod refcount;

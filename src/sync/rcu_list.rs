@@ -11,15 +11,11 @@ use core::{
 
 use kernel::{
     prelude::*,
-    sync::{
-        atomic::{
-            Acquire,
-            Atomic, //
-        },
-        rcu, //
-    },
-    types::Opaque,
+    sync::rcu,
+    types::Opaque, //
 };
+
+use super::rcu::dereference;
 
 use crate::bindings;
 
@@ -107,16 +103,16 @@ impl RcuList {
     /// # Safety
     ///
     /// `links` must be null, or an element that is in this list or was in it at some time since the
-    /// read-side section of `_guard` began. (For a writer that no other writer can run beside, being
+    /// read-side section of `guard` began. (For a writer that no other writer can run beside, being
     /// in the list is enough.)
-    pub(crate) unsafe fn next(&self, links: *mut Links, _guard: &rcu::Guard) -> Option<*mut Links> {
+    pub(crate) unsafe fn next(&self, links: *mut Links, guard: &rcu::Guard) -> Option<*mut Links> {
         let head = self.head.0.get();
         let at: *mut bindings::list_head = if links.is_null() { head } else { links.cast() };
 
         // SAFETY: `at` is the head or an element that is still allocated. Writers store `next` as a
         // whole: list_add_tail_rcu() with release, which this load pairs with; list_del_rcu()
         // without, because the element that it leads to was published before.
-        let next = unsafe { Atomic::from_ptr(&raw mut (*at).next) }.load(Acquire);
+        let next = unsafe { dereference(&raw const (*at).next, guard) };
 
         (!ptr::eq(next, head)).then_some(next.cast())
     }

@@ -3,6 +3,7 @@
 //! The kernel's resizable hash table.
 //!
 //! Each table has a random seed of its own, grows and shrinks by itself, and is searched under RCU.
+//! Keys have 32 bytes; zeros at their end are not hashed.
 //!
 //! C header: [`include/linux/rhashtable.h`](srctree/include/linux/rhashtable.h)
 
@@ -60,8 +61,8 @@ pub(crate) unsafe trait Element: Sized {
 ///
 /// # Invariants
 ///
-/// `table` is an initialized `struct rhashtable` with parameters [`Self::PARAMS`]. Its elements are
-/// alive as long as they are in it, and for an RCU grace period after that.
+/// `table` is an initialized `struct rhashtable` that knows where the key and the links of a `T`
+/// are. Its elements are alive as long as they are in it, and for an RCU grace period after that.
 #[pin_data(PinnedDrop)]
 pub(crate) struct RHashTable<T: Element> {
     #[pin]
@@ -76,31 +77,29 @@ unsafe impl<T: Element> Send for RHashTable<T> {}
 unsafe impl<T: Element> Sync for RHashTable<T> {}
 
 impl<T: Element> RHashTable<T> {
-    const KEY_LEN: usize = size_of::<T::Key>();
-
-    const PARAMS: bindings::rhashtable_params = {
-        assert!(Self::KEY_LEN <= 0xffff && T::KEY <= 0xffff && T::LINKS <= 0xffff);
-        // Keys of whole words are hashed by the word.
-        assert!(Self::KEY_LEN % 4 != 0 || align_of::<T::Key>() % 4 == 0);
-        bindings::rhashtable_params {
-            // Starts with 16 buckets instead of 64: most users keep a handful of elements.
-            nelem_hint: 8,
-            min_size: 16,
-            key_len: Self::KEY_LEN as u16,
-            key_offset: T::KEY as u16,
-            head_offset: T::LINKS as u16,
-            automatic_shrinking: true,
-            ..pin_init::zeroed()
-        }
-    };
+    /// How many elements there is room for at first. The table grows when it is three quarters
+    /// full, and has a power of two buckets.
+    const SIZE_HINT: u16 = 24;
 
     /// Returns an initializer of an empty table. Allocates; may sleep.
     pub(crate) fn new() -> impl PinInit<Self, Error> {
+        const {
+            // C code hashes and compares by words of 64 bits, and knows how many.
+            assert!(size_of::<T::Key>() == bindings::CTTIMEOUT_RHASHTABLE_KEY_LEN as usize);
+            assert!(align_of::<T::Key>() >= align_of::<u64>());
+            assert!(T::KEY <= u16::MAX as usize && T::LINKS <= u16::MAX as usize);
+        }
+        // INVARIANT: The places are those of `T`.
         try_pin_init!(Self {
             table <- Opaque::try_ffi_init(|slot| {
-                // SAFETY: `slot` is valid for writes and pinned; the parameters are copied.
+                // SAFETY: `slot` is valid for writes and pinned.
                 to_result(unsafe {
-                    bindings::cttimeout_helper_rhashtable_init(slot, &Self::PARAMS)
+                    bindings::cttimeout_helper_rhashtable_init(
+                        slot,
+                        T::KEY as u16,
+                        T::LINKS as u16,
+                        Self::SIZE_HINT,
+                    )
                 })
             }),
             _elements: PhantomData,
@@ -111,13 +110,12 @@ impl<T: Element> RHashTable<T> {
     ///
     /// The element is allocated until the section of `_guard` ends, even if it is removed meanwhile.
     pub(crate) fn find(&self, key: &T::Key, _guard: &rcu::Guard) -> Option<NonNull<T>> {
-        // SAFETY: The table is initialized by the type invariant, `key` is as long as the
-        // parameters say, and the RCU read lock is held.
+        // SAFETY: The table is initialized by the type invariant, `key` has the size that `new`
+        // asserts, and the RCU read lock is held.
         NonNull::new(unsafe {
             bindings::cttimeout_helper_rhashtable_lookup(
                 self.table.get(),
                 ptr::from_ref(key).cast(),
-                &Self::PARAMS,
             )
             .cast()
         })
@@ -125,21 +123,19 @@ impl<T: Element> RHashTable<T> {
 
     /// Inserts an element, and lets readers see it. Does not sleep.
     ///
-    /// Fails with `EEXIST` if there is one with the same key, with `ENOMEM`, or with `EBUSY` or
-    /// `E2BIG` when the table cannot grow.
+    /// Fails with `ENOMEM`, or with `EBUSY` or `E2BIG` when the table cannot grow.
     ///
     /// # Safety
     ///
     /// `element` must be initialized, in no hash table, and stay alive as the type invariant
-    /// demands.
+    /// demands. There must be no other with its key in this table.
     pub(crate) unsafe fn insert(&self, element: NonNull<T>) -> Result {
         // SAFETY: By the caller's promise, `LINKS` bytes into the element are its links; the table
         // is initialized.
         to_result(unsafe {
-            bindings::cttimeout_helper_rhashtable_lookup_insert_fast(
+            bindings::cttimeout_helper_rhashtable_insert_fast(
                 self.table.get(),
                 element.as_ptr().byte_add(T::LINKS).cast(),
-                &Self::PARAMS,
             )
         })
     }
@@ -158,7 +154,6 @@ impl<T: Element> RHashTable<T> {
             bindings::cttimeout_helper_rhashtable_remove_fast(
                 self.table.get(),
                 element.as_ptr().byte_add(T::LINKS).cast(),
-                &Self::PARAMS,
             )
         })
     }

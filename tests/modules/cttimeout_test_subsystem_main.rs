@@ -19,7 +19,7 @@ mod net;
 #[allow(dead_code)]
 mod str;
 #[path = "../../src/sync/mod.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 mod sync;
 
 use kernel::{

@@ -30,7 +30,7 @@ use kernel::{
 };
 
 use super::{
-    timeout::Timeout,
+    timeout::User,
     TIMEOUT_NAME_MAX, //
 };
 
@@ -44,6 +44,7 @@ use crate::{
         Provides, //
     },
     str::PaddedStr,
+    sync::rcu::held, //
 };
 
 /// An implementation of the hooks.
@@ -60,12 +61,7 @@ pub(crate) trait TimeoutHooks: Send + Sync + 'static {
         data: &Self::Data,
         name: &PaddedStr<TIMEOUT_NAME_MAX>,
         rcu: &rcu::Guard,
-    ) -> Option<Timeout<Self::Value>>;
-
-    /// The rule is gone. Must not sleep.
-    ///
-    /// It may have outlived the object's name, and its namespace.
-    fn put(timeout: Timeout<Self::Value>);
+    ) -> Option<User<Self::Value>>;
 }
 
 /// Hooks that are installed, standing on `P`, which provides their per-namespace data.
@@ -118,17 +114,19 @@ impl<H: TimeoutHooks, P: Provides<H::Data>> Registration<H, P> {
         name: *const c_char,
     ) -> *mut bindings::nf_ct_timeout {
         let find = || {
+            let mut key = PaddedStr::empty();
             // SAFETY: By this function's contract.
-            let name = unsafe { PaddedStr::from_char_ptr(name) }?;
+            unsafe { key.copy_from(name) }.ok()?;
             // SAFETY: By this function's contract.
             let net = unsafe { Net::from_raw(net) };
             // SAFETY: `drop` waits for the caller's read-side section before it drops `below`.
             let data = unsafe { netns::data::<H::Data>(net) };
 
             let module = ModuleRef::<H::Module>::try_get()?;
-            let timeout = H::find_get(data, &name, &rcu::read_lock())?;
+            // SAFETY: By this function's contract.
+            let user = H::find_get(data, &key, unsafe { held() })?;
             module.leak();
-            Some(timeout.into_c())
+            Some(user.into_c())
         };
         find().unwrap_or(ptr::null_mut())
     }
@@ -142,8 +140,9 @@ impl<H: TimeoutHooks, P: Provides<H::Data>> Registration<H, P> {
         // dropped last: until then the caller's read-side section keeps the code.
         let _module = unsafe { ModuleRef::<H::Module>::reclaim() };
         if let Some(timeout) = NonNull::new(timeout) {
-            // SAFETY: It comes from `into_c` in `find_get`, with the count that is given back here.
-            H::put(unsafe { Timeout::from_c(timeout) });
+            // The rule may have outlived the object's name, and its namespace.
+            // SAFETY: It comes from `into_c` in `find_get`, and is given back here.
+            drop(unsafe { User::<H::Value>::from_c(timeout) });
         }
     }
 }

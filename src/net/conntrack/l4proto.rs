@@ -21,6 +21,7 @@ use crate::{
     net::{
         netlink::{
             Attr,
+            AttrTable,
             ExtAck,
             Message,
             NestedAttrs, //
@@ -81,54 +82,76 @@ impl L4Proto {
     ///
     /// Fails with `EOPNOTSUPP` if the tracker has no adjustable timeouts, and with the parser's
     /// errors, which `ack` then tells.
-    pub(crate) fn parse<'a>(
+    pub(crate) fn parse<'t, 'a>(
         self,
         attr: Attr<'a>,
+        table: &'t mut TimeoutAttrTable,
         ack: &mut ExtAck<'_>,
-    ) -> Result<TimeoutAttrs<'a>> {
+    ) -> Result<TimeoutAttrs<'t, 'a>> {
         let ops = &self.0.ctnl_timeout;
         // SAFETY: The tracker's policy has an entry for each type up to its maximum, and is static.
-        let attrs = unsafe { attr.parse_nested(ops.nlattr_max, ops.nla_policy, ack) }?;
+        let attrs = unsafe { attr.parse_nested(ops.nlattr_max, ops.nla_policy, table, ack) }?;
+        // INVARIANT: Parsed with the tracker's maximum.
         Ok(TimeoutAttrs { proto: self, attrs })
+    }
+
+    /// No timeouts from user space: what is converted from this are the defaults.
+    ///
+    /// Fails with `EOPNOTSUPP` if the tracker has more types than this module is made for.
+    pub(crate) fn no_attrs(self) -> Result<TimeoutAttrs<'static, 'static>> {
+        if usize::from(self.0.ctnl_timeout.nlattr_max) >= MAX_ATTRS {
+            return Err(EOPNOTSUPP);
+        }
+        // INVARIANT: There are enough null pointers, as just checked.
+        Ok(TimeoutAttrs {
+            proto: self,
+            attrs: NestedAttrs::none::<MAX_ATTRS>(),
+        })
     }
 
     /// The timeouts that flows of this protocol have in `net` by default.
     pub(crate) fn defaults(self, net: &Net) -> Result<Timeouts> {
-        // A tracker fills in the default for each attribute that is absent.
-        TimeoutAttrs {
-            proto: self,
-            attrs: NestedAttrs::empty(),
-        }
-        .to_timeouts(net)
+        self.no_attrs()?.to_timeouts(net)
+    }
+}
+
+/// Room for timeouts as user space gives them.
+pub(crate) type TimeoutAttrTable = AttrTable<MAX_ATTRS>;
+
+/// Timeouts as user space gave them, parsed but not yet used.
+///
+/// # Invariants
+///
+/// The table has an entry for each type that the tracker knows.
+#[derive(Clone, Copy)]
+pub(crate) struct TimeoutAttrs<'t, 'a> {
+    proto: L4Proto,
+    attrs: NestedAttrs<'t, 'a>,
+}
+
+impl<'t, 'a> TimeoutAttrs<'t, 'a> {
+    /// The protocol they are for.
+    pub(crate) fn proto(self) -> L4Proto {
+        self.proto
     }
 
-    /// Has the tracker convert attributes.
+    /// Has the tracker convert them.
     ///
     /// # Safety
     ///
     /// `data` must be null or valid for writes of `timeouts_size()` bytes.
-    unsafe fn convert(
-        self,
-        attrs: &NestedAttrs<'_, MAX_ATTRS>,
-        net: &Net,
-        data: *mut c_void,
-    ) -> Result {
-        let convert = self.0.ctnl_timeout.nlattr_to_obj.ok_or(EOPNOTSUPP)?;
-        // SAFETY: The table has an entry for each type that the tracker knows, because it was parsed
-        // with the tracker's maximum or is all null; the rest is by the caller's promise.
-        to_result(unsafe { convert(attrs.as_raw(), net.as_raw(), data) })
+    pub(super) unsafe fn convert(self, net: &Net, data: *mut c_void) -> Result {
+        let ops = &self.proto.0.ctnl_timeout;
+        let convert = ops.nlattr_to_obj.ok_or(EOPNOTSUPP)?;
+        // SAFETY: By the type invariant and the caller's promise.
+        to_result(unsafe { convert(self.attrs.as_raw(), net.as_raw(), data) })
     }
-}
 
-/// Timeouts as user space gave them, parsed but not yet used.
-pub(crate) struct TimeoutAttrs<'a> {
-    proto: L4Proto,
-    attrs: NestedAttrs<'a, MAX_ATTRS>,
-}
-
-impl<'a> TimeoutAttrs<'a> {
     /// The attributes that are there, each a number of seconds (32 bits).
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Attr<'a>> + '_ {
+    pub(crate) fn iter(self) -> impl Iterator<Item = Attr<'a>> + 't
+    where
+        'a: 't,
+    {
         self.attrs.iter()
     }
 
@@ -136,7 +159,7 @@ impl<'a> TimeoutAttrs<'a> {
     ///
     /// Does not look whether the values are in range. Fails with `EOPNOTSUPP` if the tracker has
     /// more timeouts than this module is made for.
-    pub(crate) fn to_timeouts(&self, net: &Net) -> Result<Timeouts> {
+    pub(crate) fn to_timeouts(self, net: &Net) -> Result<Timeouts> {
         let mut timeouts = Timeouts {
             proto: self.proto,
             words: [0; MAX_WORDS],
@@ -146,19 +169,16 @@ impl<'a> TimeoutAttrs<'a> {
             return Err(EOPNOTSUPP);
         }
         // SAFETY: The array has room for `size` bytes, as just checked.
-        unsafe {
-            self.proto
-                .convert(&self.attrs, net, timeouts.words.as_mut_ptr().cast())
-        }?;
+        unsafe { self.convert(net, timeouts.words.as_mut_ptr().cast()) }?;
         Ok(timeouts)
     }
 
     /// Makes them the defaults of `net`; those that are absent stay as they are.
     ///
     /// Packets see each new value at once.
-    pub(crate) fn set_defaults(&self, net: &Net, _lock: &mut impl WriteLock) -> Result {
+    pub(crate) fn set_defaults(self, net: &Net, _lock: &mut impl WriteLock) -> Result {
         // SAFETY: Null asks the tracker to write to its own data in `net`.
-        unsafe { self.proto.convert(&self.attrs, net, ptr::null_mut()) }
+        unsafe { self.convert(net, ptr::null_mut()) }
     }
 }
 

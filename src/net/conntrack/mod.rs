@@ -5,6 +5,7 @@
 //! C header:
 //! [`include/net/netfilter/nf_conntrack_timeout.h`](srctree/include/net/netfilter/nf_conntrack_timeout.h)
 
+pub(crate) mod detach;
 pub(crate) mod hooks;
 pub(crate) mod l4proto;
 pub(crate) mod timeout;

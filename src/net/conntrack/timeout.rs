@@ -2,12 +2,19 @@
 
 //! Timeout objects: what flows and templates point to in order to have timeouts of their own.
 //!
+//! # Counts
+//!
+//! Conntrack counts references: each flow and each template has one, and the object is freed with the
+//! last. In addition, an object of ours has users: its [`Owner`], which makes it known by a name, and
+//! the rules that got it by that name, each a [`User`]. All users together have one reference. So a
+//! rule that comes or goes costs one atomic operation, and the owner can ask whether there are any.
+//!
 //! # Memory
 //!
 //! ```text
 //! struct nf_ct_timeout          refcnt, l3num, l4proto, rcu
 //!   data[obj_size]              the timeouts, in jiffies
-//! Tail<T>                       offset, value
+//! Tail<T>                       offset, value, users
 //! ```
 //!
 //! It is all one allocation, because conntrack itself frees the object, with `kfree_rcu()`, when the
@@ -22,12 +29,10 @@ use core::{
     marker::PhantomData,
     mem::{
         self,
-        offset_of, //
+        offset_of,
+        ManuallyDrop, //
     },
-    ptr::{
-        self,
-        NonNull, //
-    },
+    ptr::NonNull, //
 };
 
 use kernel::{
@@ -35,26 +40,17 @@ use kernel::{
         allocator::Kmalloc,
         Allocator,
         Flags,
-        KVVec,
         NumaNode, //
     },
-    ffi::{
-        c_int,
-        c_void, //
-    },
+    ffi::c_void,
     prelude::*,
-    sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
-        Refcount, //
-    },
+    sync::Refcount, //
 };
 
 use super::l4proto::{
     put_timeouts,
     L4Proto,
+    TimeoutAttrs,
     Timeouts, //
 };
 
@@ -76,6 +72,8 @@ struct Tail<T> {
     /// The distance from the start of the object, in bytes.
     offset: u32,
     value: T,
+    /// The owner, and the rules.
+    users: Refcount,
 }
 
 impl<T> Tail<T> {
@@ -86,34 +84,38 @@ impl<T> Tail<T> {
     }
 }
 
-/// Where the value is in an object.
+/// Where the tail of an object is.
 ///
 /// # Safety
 ///
 /// `timeout` must be an object with a `Tail<T>`.
-unsafe fn value_of<T>(timeout: NonNull<bindings::nf_ct_timeout>) -> NonNull<T> {
+unsafe fn tail_of<T>(timeout: NonNull<bindings::nf_ct_timeout>) -> NonNull<Tail<T>> {
     // SAFETY: The protocol was set when the object was made, and it determines the place of the
     // tail, which is in the same allocation.
     unsafe {
         let proto = L4Proto::from_raw((*timeout.as_ptr()).l4proto);
-        timeout
-            .byte_add(Tail::<T>::offset(proto) + offset_of!(Tail<T>, value))
-            .cast()
+        timeout.byte_add(Tail::<T>::offset(proto)).cast()
     }
 }
 
-/// The object that a value is in.
+/// The object that a tail is part of.
 ///
 /// # Safety
 ///
-/// `value` must come from [`value_of`].
-unsafe fn object_of<T>(value: NonNull<T>) -> NonNull<bindings::nf_ct_timeout> {
-    // SAFETY: The value is in a tail, which says how far it is from the start of the same
-    // allocation.
-    unsafe {
-        let tail: NonNull<Tail<T>> = value.byte_sub(offset_of!(Tail<T>, value)).cast();
-        tail.byte_sub((*tail.as_ptr()).offset as usize).cast()
-    }
+/// `tail` must come from [`tail_of`], and the object must be allocated.
+unsafe fn object_of<T>(tail: NonNull<Tail<T>>) -> NonNull<bindings::nf_ct_timeout> {
+    // SAFETY: The tail says how far it is from the start of the same allocation.
+    unsafe { tail.byte_sub((*tail.as_ptr()).offset as usize).cast() }
+}
+
+/// The tail that a value is part of.
+///
+/// # Safety
+///
+/// `value` must be that of a tail.
+unsafe fn tail_around<T>(value: NonNull<T>) -> NonNull<Tail<T>> {
+    // SAFETY: By the caller's promise, both are in the same allocation.
+    unsafe { value.byte_sub(offset_of!(Tail<T>, value)).cast() }
 }
 
 /// The reference counter of an object.
@@ -127,18 +129,25 @@ unsafe fn refcount<'a>(timeout: NonNull<bindings::nf_ct_timeout>) -> &'a Refcoun
 }
 
 /// An object that nobody else knows of yet.
-pub(crate) struct UniqueTimeout<T>(Timeout<T>);
+pub(crate) struct UniqueTimeout<T>(Owner<T>);
 
 impl<T: Send + Sync> UniqueTimeout<T> {
-    /// Allocates an object with these timeouts.
+    /// Allocates an object with the timeouts that `attrs` stand for in `net`.
     ///
-    /// `l3num` is the address family (`NFPROTO_*`) of the rules that may use it.
-    pub(crate) fn new(l3num: u16, timeouts: &Timeouts, value: T, flags: Flags) -> Result<Self> {
+    /// `l3num` is the address family (`NFPROTO_*`) of the rules that may use it. Fails with `ENOMEM`,
+    /// and with what the protocol's tracker fails with.
+    pub(crate) fn new(
+        l3num: u16,
+        attrs: TimeoutAttrs<'_, '_>,
+        net: &Net,
+        value: T,
+        flags: Flags,
+    ) -> Result<Self> {
         const { assert!(!mem::needs_drop::<T>()) };
         // The allocator aligns to more than that, and `kfree_rcu()` wants the object at the start.
         const { assert!(align_of::<Tail<T>>() <= align_of::<bindings::nf_ct_timeout>()) };
 
-        let proto = timeouts.proto();
+        let proto = attrs.proto();
         let offset = Tail::<T>::offset(proto);
         let layout = Layout::from_size_align(
             offset + size_of::<Tail<T>>(),
@@ -154,110 +163,126 @@ impl<T: Send + Sync> UniqueTimeout<T> {
             (*this).l3num = l3num;
             (*this).l4proto = proto.as_raw();
             refcount(object).set(1);
-            let words = timeouts.words();
-            let data = (&raw mut (*this).data).cast::<u32>();
-            ptr::copy_nonoverlapping(words.as_ptr(), data, words.len());
             object.byte_add(offset).cast().write(Tail {
                 offset: offset as u32,
                 value,
+                users: Refcount::new(1),
             });
         }
-        // INVARIANT: The object is complete, and this is its first reference.
-        Ok(Self(Timeout {
-            object,
-            _value: PhantomData,
-        }))
+        // INVARIANT: The object is complete. Its first user has its first reference.
+        let this = Self(Owner(Object::new(object)));
+        // SAFETY: There are as many bytes behind the header as the protocol's timeouts take.
+        unsafe { attrs.convert(net, (&raw mut (*object.as_ptr()).data).cast()) }?;
+        Ok(this)
     }
 }
 
-/// A counted reference to an object.
+/// The address of an object.
 ///
 /// # Invariants
 ///
-/// `object` was made by [`UniqueTimeout::new`] for the same `T`, and the value stands for one count
-/// of its `refcnt`.
+/// `object` was made by [`UniqueTimeout::new`] for the same `T`.
 #[repr(transparent)]
-pub(crate) struct Timeout<T> {
+struct Object<T> {
     object: NonNull<bindings::nf_ct_timeout>,
     _value: PhantomData<T>,
 }
 
 // SAFETY: The object is reference counted, its header immutable, its timeouts are read and written
 // word by word, and the value can be shared.
-unsafe impl<T: Send + Sync> Send for Timeout<T> {}
+unsafe impl<T: Send + Sync> Send for Object<T> {}
 
 // SAFETY: As above.
-unsafe impl<T: Send + Sync> Sync for Timeout<T> {}
+unsafe impl<T: Send + Sync> Sync for Object<T> {}
 
-impl<T> Timeout<T> {
-    /// Borrows the object.
-    pub(crate) fn borrow(&self) -> TimeoutRef<'_, T> {
-        TimeoutRef {
-            object: self.object,
-            _value: PhantomData,
-        }
-    }
-
-    /// The C pointer, with its count.
-    pub(super) fn into_c(self) -> *mut bindings::nf_ct_timeout {
-        mem::ManuallyDrop::new(self).object.as_ptr()
-    }
-
-    /// Takes back a C pointer with its count.
-    ///
-    /// # Safety
-    ///
-    /// `object` must come from [`Timeout::into_c`] for the same `T`, with a count that is ours now.
-    pub(super) unsafe fn from_c(object: NonNull<bindings::nf_ct_timeout>) -> Self {
-        // INVARIANT: By the caller's promise.
+impl<T> Object<T> {
+    /// To be called for an object that meets the type invariant.
+    fn new(object: NonNull<bindings::nf_ct_timeout>) -> Self {
         Self {
             object,
             _value: PhantomData,
         }
     }
 
-    /// Drops this reference if it is the last, and returns it if there are others.
+    /// # Safety
     ///
-    /// If it is, the object ends here and now: who finds it afterwards, under RCU, cannot get a
-    /// reference any more.
-    pub(crate) fn try_end(self) -> Result<(), Self> {
-        // SAFETY: Our reference keeps the object.
-        if !unsafe { refcount(self.object) }.dec_if_one() {
-            return Err(self);
-        }
-        // SAFETY: The count is zero, so it is on us to free the object.
-        unsafe { bindings::cttimeout_helper_nf_ct_timeout_kfree_rcu(self.into_c()) };
-        Ok(())
-    }
-
-    /// Takes the object off all flows in `net`, and drops this reference. Sleeps.
-    ///
-    /// The flows go on with the default timeouts of the namespace. When there is no other reference,
-    /// there is no such flow, and the conntrack table is not walked. Templates keep the object; a
-    /// flow that is not in the table yet (its first packet is being processed) may keep it, too.
-    pub(crate) fn detach(self, net: &Net) {
-        if let Err(this) = self.try_end() {
-            // SAFETY: The namespace and the object are valid.
-            unsafe { bindings::nf_ct_untimeout(net.as_raw(), this.object.as_ptr()) };
-        }
+    /// The object must stay allocated during `'a`.
+    unsafe fn users<'a>(&self) -> &'a Refcount
+    where
+        T: 'a,
+    {
+        // SAFETY: By the type invariant there is a tail; it is shared, except for being made.
+        unsafe { &tail_of::<T>(self.object).as_ref().users }
     }
 }
 
-impl<T> Drop for Timeout<T> {
-    fn drop(&mut self) {
-        // SAFETY: Our reference keeps the object.
-        if unsafe { refcount(self.object) }.dec_and_test() {
-            // SAFETY: The count is zero, so it is on us to free the object. `T` needs no drop.
-            unsafe {
-                bindings::cttimeout_helper_nf_ct_timeout_kfree_rcu(self.object.as_ptr());
+/// What makes an object known: the first of its users.
+///
+/// # Invariants
+///
+/// It stands for one user of the object; or the object is retired, has no users, and never will, and
+/// this owns the reference that was theirs.
+#[repr(transparent)]
+pub(crate) struct Owner<T>(Object<T>);
+
+impl<T> Owner<T> {
+    /// Borrows the object.
+    pub(crate) fn borrow(&self) -> TimeoutRef<'_, T> {
+        // SAFETY: By the type invariant of `Object`.
+        TimeoutRef::new(unsafe { tail_of(self.0.object) })
+    }
+
+    /// Retires the object, unless there are other users: from then on, nobody can become one. In the
+    /// race with somebody who is just about to, exactly one of the two succeeds.
+    ///
+    /// Returns the number of other users.
+    pub(crate) fn retire(&self) -> Result<(), u32> {
+        // SAFETY: The users' reference keeps the object.
+        let users = unsafe { self.0.users() };
+        // INVARIANT: When the count was one, that was ours.
+        while !users.dec_if_one() {
+            match users.read() {
+                0 => break,
+                // The last of the others has gone in between: nothing to complain about.
+                1 => continue,
+                count => return Err(count - 1),
             }
+        }
+        Ok(())
+    }
+
+    /// Stops being a user. Other users keep the object among themselves; so, the reference that is
+    /// returned is one of its own then.
+    pub(crate) fn into_timeout(self) -> Timeout<T> {
+        let object = self.0.object;
+        // SAFETY: Our part in the users' reference keeps the object.
+        let (users, refcount) = unsafe { (self.0.users(), refcount(object)) };
+        let this = ManuallyDrop::new(self);
+        if users.read() == 0 {
+            // INVARIANT: Retired, so the reference is ours.
+            return Timeout(Object::new(this.0.object));
+        }
+        refcount.inc();
+        drop(ManuallyDrop::into_inner(this));
+        // INVARIANT: The count was just taken.
+        Timeout(Object::new(object))
+    }
+}
+
+impl<T> Drop for Owner<T> {
+    fn drop(&mut self) {
+        // SAFETY: Our part in the users' reference keeps the object.
+        let users = unsafe { self.0.users() };
+        if users.read() == 0 || users.dec_and_test() {
+            // INVARIANT: Without users, their reference is ours.
+            drop(Timeout::<T>(Object::new(self.0.object)));
         }
     }
 }
 
 // SAFETY: The two conversions are inverse by their contracts, and the object does not move. It is
 // freed with `kfree_rcu()`, by us and by conntrack, and its value is never dropped.
-unsafe impl<T: Send + Sync + 'static> RcuPointer for Timeout<T> {
+unsafe impl<T: Send + Sync + 'static> RcuPointer for Owner<T> {
     type Target = T;
     type Unique = UniqueTimeout<T>;
     type Borrowed<'a> = TimeoutRef<'a, T>;
@@ -267,26 +292,107 @@ unsafe impl<T: Send + Sync + 'static> RcuPointer for Timeout<T> {
     }
 
     fn into_raw(self) -> NonNull<T> {
-        let this = mem::ManuallyDrop::new(self);
-        // SAFETY: By the type invariant the object has a tail of this type.
-        unsafe { value_of(this.object) }
+        let tail = ManuallyDrop::new(self).borrow().tail;
+        // SAFETY: The tail is part of the object, and so is its field.
+        unsafe { NonNull::new_unchecked(&raw mut (*tail.as_ptr()).value) }
     }
 
     unsafe fn from_raw(ptr: NonNull<T>) -> Self {
-        // INVARIANT: The caller hands over the count that `into_raw` leaked.
-        Self {
-            // SAFETY: `into_raw` used `value_of`.
-            object: unsafe { object_of(ptr) },
-            _value: PhantomData,
-        }
+        // INVARIANT: The caller hands over what `into_raw` gave up.
+        // SAFETY: It is the value of an object that is allocated.
+        Self(Object::new(unsafe { object_of(tail_around(ptr)) }))
     }
 
     unsafe fn borrow<'a>(ptr: NonNull<T>) -> TimeoutRef<'a, T> {
         // INVARIANT: The caller promises that the object stays allocated.
-        TimeoutRef {
-            // SAFETY: `into_raw` used `value_of`.
-            object: unsafe { object_of(ptr) },
-            _value: PhantomData,
+        // SAFETY: `ptr` is the value of an object.
+        TimeoutRef::new(unsafe { tail_around(ptr) })
+    }
+}
+
+/// A user of an object besides its owner: a rule.
+///
+/// # Invariants
+///
+/// It stands for one user of the object.
+#[repr(transparent)]
+pub(crate) struct User<T>(Object<T>);
+
+impl<T> User<T> {
+    /// The C pointer. The user is counted on.
+    pub(super) fn into_c(self) -> *mut bindings::nf_ct_timeout {
+        ManuallyDrop::new(self).0.object.as_ptr()
+    }
+
+    /// Takes a user back.
+    ///
+    /// # Safety
+    ///
+    /// `object` must come from [`User::into_c`] for the same `T`, and must not be taken back twice.
+    pub(super) unsafe fn from_c(object: NonNull<bindings::nf_ct_timeout>) -> Self {
+        // INVARIANT: By the caller's promise.
+        Self(Object::new(object))
+    }
+}
+
+impl<T> Drop for User<T> {
+    fn drop(&mut self) {
+        // SAFETY: Our part in the users' reference keeps the object.
+        if unsafe { self.0.users() }.dec_and_test() {
+            // INVARIANT: Without users, their reference is ours.
+            drop(Timeout::<T>(Object::new(self.0.object)));
+        }
+    }
+}
+
+/// A counted reference to an object.
+///
+/// # Invariants
+///
+/// It stands for one count of the object's `refcnt`.
+#[repr(transparent)]
+pub(crate) struct Timeout<T>(Object<T>);
+
+impl<T> Timeout<T> {
+    /// Drops this reference if it is the last, and returns it if there are others.
+    ///
+    /// If it is, the object ends here and now: who finds it afterwards, under RCU, cannot get a
+    /// reference any more.
+    pub(crate) fn try_end(self) -> Result<(), Self> {
+        // SAFETY: Our reference keeps the object.
+        if !unsafe { refcount(self.0.object) }.dec_if_one() {
+            return Err(self);
+        }
+        let this = ManuallyDrop::new(self);
+        // SAFETY: The count is zero, so it is on us to free the object.
+        unsafe { bindings::cttimeout_helper_nf_ct_timeout_kfree_rcu(this.0.object.as_ptr()) };
+        Ok(())
+    }
+
+    /// Gives back a reference that somebody else has had.
+    ///
+    /// # Safety
+    ///
+    /// There must be such a reference, and it must not be used nor given back any more.
+    pub(super) unsafe fn put_another(&self) {
+        // SAFETY: Our reference keeps the object, and so this is not the last one.
+        unsafe { refcount(self.0.object) }.dec();
+    }
+
+    /// The address of the object.
+    pub(super) fn as_raw(&self) -> NonNull<bindings::nf_ct_timeout> {
+        self.0.object
+    }
+}
+
+impl<T> Drop for Timeout<T> {
+    fn drop(&mut self) {
+        // SAFETY: Our reference keeps the object.
+        if unsafe { refcount(self.0.object) }.dec_and_test() {
+            // SAFETY: The count is zero, so it is on us to free the object. `T` needs no drop.
+            unsafe {
+                bindings::cttimeout_helper_nf_ct_timeout_kfree_rcu(self.0.object.as_ptr());
+            }
         }
     }
 }
@@ -295,10 +401,10 @@ unsafe impl<T: Send + Sync + 'static> RcuPointer for Timeout<T> {
 ///
 /// # Invariants
 ///
-/// `object` was made by [`UniqueTimeout::new`] for the same `T`, and stays allocated during `'a`.
-/// Its count may be zero.
+/// `tail` is that of an object made by [`UniqueTimeout::new`] for the same `T`, which stays allocated
+/// during `'a`. Its counts may be zero.
 pub(crate) struct TimeoutRef<'a, T> {
-    object: NonNull<bindings::nf_ct_timeout>,
+    tail: NonNull<Tail<T>>,
     _value: PhantomData<&'a T>,
 }
 
@@ -311,34 +417,53 @@ impl<T> Clone for TimeoutRef<'_, T> {
 impl<T> Copy for TimeoutRef<'_, T> {}
 
 impl<'a, T> TimeoutRef<'a, T> {
+    /// To be called for a tail that meets the type invariants.
+    fn new(tail: NonNull<Tail<T>>) -> Self {
+        Self {
+            tail,
+            _value: PhantomData,
+        }
+    }
+
+    fn tail(self) -> &'a Tail<T> {
+        // SAFETY: By the type invariants; nobody has a mutable reference to a tail.
+        unsafe { self.tail.as_ref() }
+    }
+
+    fn object(self) -> NonNull<bindings::nf_ct_timeout> {
+        // SAFETY: By the type invariants.
+        unsafe { object_of(self.tail) }
+    }
+
     /// The address family (`NFPROTO_*`) of the rules that may use the object.
     pub(crate) fn l3num(self) -> u16 {
         // SAFETY: By the type invariant; the field does not change.
-        unsafe { (*self.object.as_ptr()).l3num }
+        unsafe { (*self.object().as_ptr()).l3num }
     }
 
     /// The protocol it is for.
     pub(crate) fn proto(self) -> L4Proto {
         // SAFETY: By the type invariant; the field does not change.
-        unsafe { L4Proto::from_raw((*self.object.as_ptr()).l4proto) }
+        unsafe { L4Proto::from_raw((*self.object().as_ptr()).l4proto) }
     }
 
     /// What the owner keeps with it.
     pub(crate) fn value(self) -> &'a T {
-        // SAFETY: By the type invariants; nobody has a mutable reference to the value.
-        unsafe { value_of(self.object).as_ref() }
+        &self.tail().value
     }
 
-    /// Takes a reference, unless the object has ended.
-    pub(crate) fn try_get(self) -> Option<Timeout<T>> {
-        // SAFETY: By the type invariant the object is allocated.
-        // INVARIANT: The count was just taken.
-        unsafe { refcount(self.object) }
+    /// How many use the object at this moment, the owner included.
+    pub(crate) fn users(self) -> u32 {
+        self.tail().users.read()
+    }
+
+    /// Becomes a user, unless the object has none any more.
+    pub(crate) fn try_use(self) -> Option<User<T>> {
+        // INVARIANT: Just counted.
+        self.tail()
+            .users
             .inc_not_zero()
-            .then_some(Timeout {
-                object: self.object,
-                _value: PhantomData,
-            })
+            .then(|| User(Object::new(self.object())))
     }
 
     /// Replaces the timeouts, which must be for the same protocol (`EINVAL` otherwise).
@@ -349,12 +474,12 @@ impl<'a, T> TimeoutRef<'a, T> {
             return Err(EINVAL);
         }
         for (i, &word) in timeouts.words().iter().enumerate() {
-            // SAFETY: The object has room for as many timeouts as the protocol has; it is accessed
-            // by aligned loads and stores of whole words only. Relaxed, that is WRITE_ONCE(), is
-            // enough because each word stands for itself.
+            // SAFETY: The object has room for as many timeouts as the protocol has; packets read them
+            // by aligned loads of whole words. A volatile store, that is WRITE_ONCE(), is enough
+            // because each word stands for itself.
             unsafe {
-                let data = (&raw mut (*self.object.as_ptr()).data).cast::<u32>();
-                Atomic::from_ptr(data.add(i)).store(word, Relaxed);
+                let data = (&raw mut (*self.object().as_ptr()).data).cast::<u32>();
+                data.add(i).write_volatile(word);
             }
         }
         Ok(())
@@ -364,109 +489,8 @@ impl<'a, T> TimeoutRef<'a, T> {
     pub(crate) fn put_timeouts(self, msg: &mut Message<'_>) -> Result {
         // SAFETY: By the type invariants; the array is as large as the protocol says.
         unsafe {
-            let data = (&raw const (*self.object.as_ptr()).data).cast::<c_void>();
+            let data = (&raw const (*self.object().as_ptr()).data).cast::<c_void>();
             put_timeouts(self.proto(), data, msg)
         }
     }
-}
-
-/// A number of objects to be taken off all flows of a namespace, in one walk, when it is dropped.
-pub(crate) struct DetachBatch<'a, T> {
-    net: &'a Net,
-    timeouts: KVVec<Timeout<T>>,
-}
-
-impl<'a, T> DetachBatch<'a, T> {
-    /// An empty batch.
-    pub(crate) fn new(net: &'a Net) -> Self {
-        Self {
-            net,
-            timeouts: KVVec::new(),
-        }
-    }
-
-    /// Adds an object. One that no flow can have is done with at once; without memory to remember
-    /// it, so is any other. Sleeps.
-    pub(crate) fn push(&mut self, timeout: Timeout<T>) {
-        let Err(timeout) = timeout.try_end() else {
-            return;
-        };
-        // Not charged to the caller: it is given back right away, and a caller at its limit would make
-        // us walk the table once for each object.
-        if self.timeouts.reserve(1, GFP_KERNEL).is_err() {
-            timeout.detach(self.net);
-            return;
-        }
-        // There is room for it, so this does not fail.
-        let _ = self.timeouts.push(timeout, GFP_KERNEL);
-    }
-}
-
-impl<T> Drop for DetachBatch<'_, T> {
-    fn drop(&mut self) {
-        if self.timeouts.is_empty() {
-            return;
-        }
-        let timeouts = self.timeouts.as_mut_slice();
-        // The kernel's sort is a heap sort: it needs no stack to speak of.
-        // SAFETY: The arguments describe the slice, and any order of its elements is fine.
-        unsafe {
-            bindings::sort(
-                timeouts.as_mut_ptr().cast(),
-                timeouts.len(),
-                size_of::<Timeout<T>>(),
-                Some(compare_addresses::<T>),
-                None,
-            );
-        }
-        let listed: &[Timeout<T>] = timeouts;
-        let data = bindings::nf_ct_iter_data {
-            net: self.net.as_raw(),
-            data: (&raw const listed).cast_mut().cast(),
-            ..Default::default()
-        };
-        // SAFETY: The callback takes `data.data` for what it is, a slice that outlives the call.
-        unsafe { bindings::nf_ct_iterate_cleanup_net(Some(detach_if_listed::<T>), &data) };
-    }
-}
-
-/// # Safety
-///
-/// To be called by `sort()` only, on a slice of `Timeout<T>`.
-unsafe extern "C" fn compare_addresses<T>(a: *const c_void, b: *const c_void) -> c_int {
-    // SAFETY: Both point to elements of the slice.
-    let (a, b) = unsafe { (&*a.cast::<Timeout<T>>(), &*b.cast::<Timeout<T>>()) };
-    a.object.cmp(&b.object) as c_int
-}
-
-/// Takes one of the listed objects off a flow; the flow itself stays.
-///
-/// # Safety
-///
-/// To be called by `nf_ct_iterate_cleanup_net()` only, which holds the lock of the flow's bucket,
-/// with a pointer to a sorted slice of `Timeout<T>`.
-unsafe extern "C" fn detach_if_listed<T>(ct: *mut bindings::nf_conn, data: *mut c_void) -> c_int {
-    // SAFETY: By this function's contract.
-    let listed = unsafe { *data.cast::<&[Timeout<T>]>() };
-    // SAFETY: The flow is valid. Its extension is either absent or valid as long as the flow is.
-    let slot = unsafe {
-        let ext = bindings::cttimeout_helper_nf_ct_timeout_find(ct);
-        if ext.is_null() {
-            return 0;
-        }
-        Atomic::from_ptr(&raw mut (*ext).timeout)
-    };
-
-    let object = slot.load(Relaxed);
-    let is_listed = NonNull::new(object)
-        .is_some_and(|object| listed.binary_search_by_key(&object, |t| t.object).is_ok());
-    if is_listed {
-        // Who frees a flow first takes it out of the table, under the lock that we run under, so it
-        // does not give the same reference back a second time.
-        slot.store(ptr::null_mut(), Relaxed);
-        // SAFETY: The list has a reference of its own, so the object is valid and this is not the
-        // last one. It is the flow's that we give back.
-        unsafe { refcount(NonNull::new_unchecked(object)) }.dec();
-    }
-    0
 }

@@ -3,8 +3,8 @@
 //! A map that remembers the order of insertion and is read under RCU.
 //!
 //! An [`RcuList`] keeps the order, an [`RHashTable`] finds by key; both are intrusive, so an entry
-//! costs no allocation of its own. The hash table is set up with the first entry: an empty map is a
-//! few words.
+//! costs no allocation of its own. As long as there are few entries, the list alone does: to look
+//! at each takes less time than to hash the key. An empty map is a few words.
 //!
 //! Writers show a lock (`L`) that excludes all others. Readers show an [`rcu::Guard`]; what they find
 //! stays allocated until they drop it, but may be removed from the map at any time.
@@ -12,25 +12,32 @@
 //! # Examples
 //!
 //! ```ignore
-//! // `unique` is a `UniqueTimeout<Node<Name, Uses>>`; `lock` is the writers' lock.
-//! map.insert(lock, unique)?;
+//! // `unique` is a `UniqueTimeout<Node<Name>>`; `lock` is the writers' lock.
+//! if let Place::Vacant(place) = map.entry(lock, &name) {
+//!     place.insert(unique)?;
+//! }
 //!
 //! let guard = rcu::read_lock();
 //! if let Some(found) = map.get(&name, &guard) {
-//!     pr_info!("{} uses\n", found.value().value().count());
+//!     pr_info!("{} users\n", found.users());
 //! }
 //! drop(guard);
 //!
 //! // What is removed is handed out; readers that have found it keep the memory.
-//! if let Some(entry) = map.entry(lock, &name) {
+//! if let Place::Occupied(entry) = map.entry(lock, &name) {
 //!     drop(entry.remove());
 //! }
 //! ```
 
+mod place;
+
 use core::{
     cell::UnsafeCell,
     marker::PhantomData,
-    mem::offset_of,
+    mem::{
+        offset_of,
+        ManuallyDrop, //
+    },
     ptr::{
         self,
         NonNull, //
@@ -52,6 +59,7 @@ use kernel::{
 };
 
 use super::{
+    rcu::dereference,
     rcu_list::{
         self,
         RcuList, //
@@ -60,6 +68,12 @@ use super::{
         self,
         RHashTable, //
     },
+};
+
+pub(crate) use place::{
+    Entry,
+    Place,
+    Vacancy, //
 };
 
 /// Owning pointers whose referent can be shared with RCU readers.
@@ -107,42 +121,37 @@ pub(crate) unsafe trait RcuPointer: Sized {
 /// written while one existed must be visible to whoever has the next.
 pub(crate) unsafe trait WriteLock {}
 
-/// An element of an [`RcuMap`]: a key, a value, and its places in the list and the hash table.
+/// An element of an [`RcuMap`], part of what `P` points to or all of it: a key, and its places in the
+/// list and the hash table.
 #[repr(C)]
-pub(crate) struct Node<K, V> {
-    hash: rhashtable::Links,
+pub(crate) struct Node<K> {
     list: rcu_list::Links,
     position: UnsafeCell<u64>,
+    // Next to each other, for the sake of the cache.
     key: K,
-    value: V,
+    hash: rhashtable::Links,
 }
 
 // SAFETY: The links are only touched by the map; `position` is written before the node is shared.
-unsafe impl<K: Send, V: Send> Send for Node<K, V> {}
+unsafe impl<K: Send> Send for Node<K> {}
 
 // SAFETY: As above.
-unsafe impl<K: Sync, V: Sync> Sync for Node<K, V> {}
+unsafe impl<K: Sync> Sync for Node<K> {}
 
-impl<K, V> Node<K, V> {
+impl<K> Node<K> {
     /// A node to be inserted.
-    pub(crate) const fn new(key: K, value: V) -> Self {
+    pub(crate) const fn new(key: K) -> Self {
         Self {
-            hash: rhashtable::Links::new(),
             list: rcu_list::Links::new(),
             position: UnsafeCell::new(0),
             key,
-            value,
+            hash: rhashtable::Links::new(),
         }
     }
 
     /// What the node is found by.
     pub(crate) fn key(&self) -> &K {
         &self.key
-    }
-
-    /// What it holds.
-    pub(crate) fn value(&self) -> &V {
-        &self.value
     }
 
     fn position(&self) -> u64 {
@@ -152,7 +161,7 @@ impl<K, V> Node<K, V> {
 }
 
 // SAFETY: The offsets are the compiler's, and the key is never given out mutably.
-unsafe impl<K: AsBytes, V> rhashtable::Element for Node<K, V> {
+unsafe impl<K: AsBytes> rhashtable::Element for Node<K> {
     type Key = K;
     const KEY: usize = offset_of!(Self, key);
     const LINKS: usize = offset_of!(Self, hash);
@@ -183,20 +192,24 @@ unsafe impl<K: Zeroable> Zeroable for Cursor<K> {}
 ///
 /// # Invariants
 ///
-/// - Every node in `order` is in the hash table, and the other way round, except while a writer is
-///   at work. The map owns one `P` for each.
-/// - Positions ascend strictly along `order`, and none is used twice.
+/// - If there is an `index`, every node in `order` is in it, and the other way round, except while a
+///   writer is at work. The map owns one `P` for each.
+/// - Positions ascend strictly along `order`, and none is used twice. No two nodes in it have the
+///   same key.
 /// - `index` is null or the result of [`KBox::into_raw`]; once set, it stays until the map is
-///   dropped.
+///   dropped. Only writers look at it. `searched` is null or the same.
 #[pin_data(PinnedDrop)]
-pub(crate) struct RcuMap<K, V, P, L>
+pub(crate) struct RcuMap<K, P, L>
 where
     K: AsBytes,
-    P: RcuPointer<Target = Node<K, V>>,
+    P: RcuPointer<Target = Node<K>>,
 {
     #[pin]
     order: RcuList,
-    index: Atomic<*mut RHashTable<Node<K, V>>>,
+    /// What readers search instead of the list, if it is not null.
+    searched: Atomic<*mut RHashTable<Node<K>>>,
+    index: UnsafeCell<*mut RHashTable<Node<K>>>,
+    len: UnsafeCell<usize>,
     next_position: UnsafeCell<u64>,
     generation: Atomic<u32>,
     _owned: PhantomData<(P, fn(L))>,
@@ -204,33 +217,38 @@ where
 
 // SAFETY: The map owns values of `P`, and shares their nodes, which are `Send` and `Sync` by the
 // bound on `RcuPointer::Target`. The rest is accessed under RCU or the lock `L`.
-unsafe impl<K, V, P, L> Send for RcuMap<K, V, P, L>
+unsafe impl<K, P, L> Send for RcuMap<K, P, L>
 where
     K: AsBytes,
-    P: RcuPointer<Target = Node<K, V>> + Send,
+    P: RcuPointer<Target = Node<K>> + Send,
 {
 }
 
 // SAFETY: As above.
-unsafe impl<K, V, P, L> Sync for RcuMap<K, V, P, L>
+unsafe impl<K, P, L> Sync for RcuMap<K, P, L>
 where
     K: AsBytes,
-    P: RcuPointer<Target = Node<K, V>> + Send,
+    P: RcuPointer<Target = Node<K>> + Send,
 {
 }
 
-impl<K, V, P, L> RcuMap<K, V, P, L>
+impl<K, P, L> RcuMap<K, P, L>
 where
-    K: AsBytes + Copy,
-    P: RcuPointer<Target = Node<K, V>>,
+    K: AsBytes + Copy + Eq,
+    P: RcuPointer<Target = Node<K>>,
     L: WriteLock,
 {
+    /// With more entries than this, the hash table is searched.
+    const FEW: usize = 16;
+
     /// Returns an initializer of an empty map. Does not allocate.
     pub(crate) fn new() -> impl PinInit<Self, Error> {
         // INVARIANT: There are no nodes and no hash table.
         try_pin_init!(Self {
             order <- RcuList::new(),
-            index: Atomic::new(ptr::null_mut()),
+            searched: Atomic::new(ptr::null_mut()),
+            index: UnsafeCell::new(ptr::null_mut()),
+            len: UnsafeCell::new(0),
             next_position: UnsafeCell::new(1),
             generation: Atomic::new(1),
             _owned: PhantomData,
@@ -251,28 +269,84 @@ where
         self.generation.store(next, Release);
     }
 
-    fn index(&self) -> Option<&RHashTable<Node<K, V>>> {
-        // SAFETY: By the type invariant the pointer is null or valid for as long as the map is
-        // borrowed. Acquire pairs with the release in `index_or_new`.
-        unsafe { self.index.load(Acquire).as_ref() }
+    /// The hash table, if there is one.
+    ///
+    /// # Safety
+    ///
+    /// The caller must be the only writer.
+    unsafe fn index(&self) -> Option<&RHashTable<Node<K>>> {
+        // SAFETY: Only writers touch the cell. By the type invariant the pointer is null, or valid for
+        // as long as the map is borrowed.
+        unsafe { (*self.index.get()).as_ref() }
     }
 
-    /// The hash table, which is made if there is none yet. Only for writers; may sleep.
-    fn index_or_new(&self) -> Result<&RHashTable<Node<K, V>>> {
-        if let Some(index) = self.index() {
-            return Ok(index);
-        }
+    /// Makes a hash table of all entries. May sleep.
+    ///
+    /// # Safety
+    ///
+    /// The caller must be the only writer, and there must be no hash table.
+    unsafe fn make_index(&self) -> Result<&RHashTable<Node<K>>> {
         let index = KBox::pin_init(RHashTable::new(), GFP_KERNEL_ACCOUNT)?;
+        let mut links = ptr::null_mut();
+        // SAFETY: `links` is null or in the list, and we are the only writer.
+        while let Some(at) = unsafe { self.order.next(links, &rcu::read_lock()) } {
+            // SAFETY: The node is in no other table, and its key in no other node, by the type
+            // invariants. If the table is not kept, nobody has seen it.
+            unsafe { index.insert(Self::node(at)) }.map_err(|_| ENOMEM)?;
+            links = at;
+        }
         // SAFETY: The pointee is not moved: the pointer is only turned back in order to be dropped.
         let index = KBox::into_raw(unsafe { Pin::into_inner_unchecked(index) });
-        // INVARIANT: This is a box's pointer, and there was none before: we are the only writer.
-        self.index.store(index, Release);
-        // SAFETY: Just allocated, and valid until the map is dropped.
-        Ok(unsafe { &*index })
+        // INVARIANT: This is a box's pointer, there was none before, and it has all nodes.
+        // SAFETY: Just allocated, and valid until the map is dropped. Only writers touch the cell.
+        unsafe {
+            *self.index.get() = index;
+            Ok(&*index)
+        }
     }
 
-    fn find(&self, key: &K, guard: &rcu::Guard) -> Option<NonNull<Node<K, V>>> {
-        self.index()?.find(key, guard)
+    /// Counts entries that came or went, and lets readers search what is faster now.
+    ///
+    /// Until they are told here to search the one, they find in the other what they found before: to
+    /// a reader, entries come and go at a moment, whichever way it finds them.
+    ///
+    /// # Safety
+    ///
+    /// The caller must be the only writer.
+    unsafe fn set_len(&self, len: usize) {
+        // SAFETY: Only writers touch the cells.
+        let index = unsafe {
+            *self.len.get() = len;
+            *self.index.get()
+        };
+        let searched = if len > Self::FEW {
+            index
+        } else {
+            ptr::null_mut()
+        };
+        if self.searched.load(Relaxed) != searched {
+            // Release: who searches the hash table sees all that is in it. (Who searches the list again
+            // may, for a moment, see what was just removed; so may anybody who began before that.)
+            self.searched.store(searched, Release);
+        }
+    }
+
+    fn find(&self, key: &K, guard: &rcu::Guard) -> Option<NonNull<Node<K>>> {
+        // SAFETY: Writers store to it atomically, with the release ordering that this load pairs with.
+        // By the type invariant the pointer is null or valid for as long as the map is borrowed.
+        if let Some(index) = unsafe { dereference(self.searched.as_ptr(), guard).as_ref() } {
+            return index.find(key, guard);
+        }
+        let mut links = ptr::null_mut();
+        loop {
+            // SAFETY: `links` is null or was reached along the list within this section.
+            links = unsafe { self.order.next(links, guard) }?;
+            let node = Self::node(links);
+            // SAFETY: As above, so the node is still allocated.
+            if unsafe { node.as_ref() }.key == *key {
+                return Some(node);
+            }
+        }
     }
 
     /// Whether there are no entries at this moment.
@@ -289,46 +363,6 @@ where
         Some(unsafe { P::borrow(node) })
     }
 
-    /// Finds an entry by its key, for a writer: it stays in the map until the writer removes it.
-    pub(crate) fn entry<'m>(&'m self, lock: &'m mut L, key: &K) -> Option<Entry<'m, K, V, P, L>> {
-        let node = self.find(key, &rcu::read_lock())?;
-        // INVARIANT: The node is in the map, and nobody else can remove it while `lock` is borrowed.
-        Some(Entry {
-            map: self,
-            node,
-            _lock: lock,
-        })
-    }
-
-    /// Adds an entry behind all others. May sleep.
-    ///
-    /// Fails with `EEXIST` if the key is taken, and with `ENOMEM`; the entry is dropped then.
-    pub(crate) fn insert(&self, _lock: &mut L, unique: P::Unique) -> Result {
-        let index = self.index_or_new()?;
-        let node = P::publish(unique).into_raw();
-        let links = node.as_ptr();
-
-        // SAFETY: Nobody else knows of the node yet, and `lock` makes us the only one to look at
-        // `next_position`.
-        // INVARIANT: The new position is above all others.
-        unsafe {
-            *(*links).position.get() = *self.next_position.get();
-            *self.next_position.get() += 1;
-        }
-
-        // SAFETY: The node was unique, so it is in no table; the map owns it from here on.
-        if let Err(err) = unsafe { index.insert(node) } {
-            // SAFETY: The node is in neither container, and was just made by `into_raw`.
-            drop(unsafe { P::from_raw(node) });
-            // Beyond a duplicate, all that can go wrong is that the table cannot grow.
-            return Err(if err == EEXIST { EEXIST } else { ENOMEM });
-        }
-        // SAFETY: As for the hash table; `lock` makes us the only writer.
-        unsafe { self.order.push_back(&raw mut (*links).list) };
-        self.changed();
-        Ok(())
-    }
-
     /// Removes a node and returns its owner.
     ///
     /// The hash table comes first, for the sake of `seek`: who still finds a node there is in a
@@ -338,13 +372,17 @@ where
     /// # Safety
     ///
     /// `node` must be in the map, and the caller must be the only writer.
-    unsafe fn remove(&self, node: NonNull<Node<K, V>>) -> P {
-        if let Some(index) = self.index() {
+    unsafe fn remove(&self, node: NonNull<Node<K>>) -> P {
+        // SAFETY: By the caller's promise.
+        if let Some(index) = unsafe { self.index() } {
             // SAFETY: The node is alive, for it is in the map. It cannot fail for the same reason.
             let _ = unsafe { index.remove(node) };
         }
         // SAFETY: By the caller's promise.
-        unsafe { self.order.remove(&raw mut (*node.as_ptr()).list) };
+        unsafe {
+            self.order.remove(&raw mut (*node.as_ptr()).list);
+            self.set_len(*self.len.get() - 1);
+        }
         self.changed();
         // SAFETY: The node came from `into_raw` in `insert`, and is no longer in the map.
         unsafe { P::from_raw(node) }
@@ -354,7 +392,7 @@ where
     pub(crate) fn remove_if(
         &self,
         _lock: &mut L,
-        mut condemned: impl FnMut(P::Borrowed<'_>) -> bool,
+        mut condemned: impl FnMut(&P) -> bool,
         mut removed: impl FnMut(P),
     ) {
         let mut links = ptr::null_mut();
@@ -364,9 +402,8 @@ where
                 break;
             };
             let node = Self::node(at);
-            // SAFETY: The node is in the map, which owns it, and we do not remove it before the
-            // closure has returned.
-            if condemned(unsafe { P::borrow(node) }) {
+            // SAFETY: The node is in the map, and `lock` excludes other writers.
+            if unsafe { Self::with_owner(node, &mut condemned) } {
                 // `links` stays: what follows it is now the next entry.
                 // SAFETY: The node is in the map, and `lock` excludes other writers.
                 removed(unsafe { self.remove(node) });
@@ -376,9 +413,20 @@ where
         }
     }
 
+    /// Shows the map's own pointer to a node to `f`.
+    ///
+    /// # Safety
+    ///
+    /// The node must be in the map until `f` has returned.
+    unsafe fn with_owner<R>(node: NonNull<Node<K>>, f: impl FnOnce(&P) -> R) -> R {
+        // SAFETY: The node came from `into_raw`. It counts as not turned back, for what comes of it is
+        // only borrowed, and not dropped.
+        f(&ManuallyDrop::new(unsafe { P::from_raw(node) }))
+    }
+
     /// The node whose list links these are.
-    fn node(links: *mut rcu_list::Links) -> NonNull<Node<K, V>> {
-        let node = links.wrapping_byte_sub(offset_of!(Node<K, V>, list));
+    fn node(links: *mut rcu_list::Links) -> NonNull<Node<K>> {
+        let node = links.wrapping_byte_sub(offset_of!(Node<K>, list));
         // SAFETY: `RcuList::next` returns links of nodes, never null, and all elements of `order`
         // are nodes of this type.
         unsafe { NonNull::new_unchecked(node.cast()) }
@@ -390,7 +438,7 @@ where
     /// end, `cursor` says so, and a further call visits nothing.
     ///
     /// Going on takes constant time, unless the very entry that the cursor names was removed; then
-    /// the place is searched for along the list.
+    /// the place is searched for along the list, as it is if there are few entries.
     pub(crate) fn for_each_from(
         &self,
         cursor: &mut Cursor<K>,
@@ -446,20 +494,20 @@ where
 }
 
 #[pinned_drop]
-impl<K, V, P, L> PinnedDrop for RcuMap<K, V, P, L>
+impl<K, P, L> PinnedDrop for RcuMap<K, P, L>
 where
     K: AsBytes,
-    P: RcuPointer<Target = Node<K, V>>,
+    P: RcuPointer<Target = Node<K>>,
 {
     fn drop(self: Pin<&mut Self>) {
-        let index = self.index.load(Relaxed);
-        if index.is_null() {
-            return;
+        // SAFETY: Exclusive access says that there is no writer.
+        let index = unsafe { *self.index.get() };
+        if !index.is_null() {
+            // The hash table goes first: its worker may be moving nodes to other buckets.
+            // SAFETY: By the type invariant this is a box's pointer. Exclusive access says that no
+            // reader is left.
+            drop(unsafe { KBox::from_raw(index) });
         }
-        // The hash table goes first: its worker may be moving nodes to other buckets.
-        // SAFETY: By the type invariant this is a box's pointer. Exclusive access says that no
-        // reader is left.
-        drop(unsafe { KBox::from_raw(index) });
 
         let mut links = ptr::null_mut();
         loop {
@@ -467,7 +515,7 @@ where
             // other writers.
             let next = unsafe { self.order.next(links, &rcu::read_lock()) };
             if !links.is_null() {
-                let node = links.wrapping_byte_sub(offset_of!(Node<K, V>, list)).cast();
+                let node = links.wrapping_byte_sub(offset_of!(Node<K>, list)).cast();
                 // SAFETY: All elements are nodes that came from `into_raw`. Their successor is
                 // already known, and the list's head is not looked at again.
                 drop(unsafe { P::from_raw(NonNull::new_unchecked(node)) });
@@ -477,40 +525,5 @@ where
                 None => break,
             }
         }
-    }
-}
-
-/// An entry of a map, in the hands of the only writer.
-///
-/// # Invariants
-///
-/// `node` is in `map`.
-pub(crate) struct Entry<'m, K, V, P, L>
-where
-    K: AsBytes,
-    P: RcuPointer<Target = Node<K, V>>,
-{
-    map: &'m RcuMap<K, V, P, L>,
-    node: NonNull<Node<K, V>>,
-    _lock: &'m mut L,
-}
-
-impl<K, V, P, L> Entry<'_, K, V, P, L>
-where
-    K: AsBytes + Copy,
-    P: RcuPointer<Target = Node<K, V>>,
-    L: WriteLock,
-{
-    /// The entry itself.
-    pub(crate) fn get(&self) -> P::Borrowed<'_> {
-        // SAFETY: By the type invariant the map owns the node, and removing it consumes `self`.
-        unsafe { P::borrow(self.node) }
-    }
-
-    /// Takes it out of the map.
-    pub(crate) fn remove(self) -> P {
-        // SAFETY: By the type invariant the node is in the map, and `_lock` makes us the only
-        // writer.
-        unsafe { self.map.remove(self.node) }
     }
 }

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What RCU readers need beyond the kernel crate's guard.
+//!
+//! C header: [`include/linux/rcupdate.h`](srctree/include/linux/rcupdate.h)
+
+use core::ptr::NonNull;
+
+use kernel::sync::rcu::Guard;
+
+use crate::bindings;
+
+/// Evidence of a read-side critical section that the caller of a C callback is in.
+///
+/// # Safety
+///
+/// The RCU read lock must be held during `'a`, by the current thread.
+pub(crate) unsafe fn held<'a>() -> &'a Guard {
+    const { assert!(size_of::<Guard>() == 0) };
+    // SAFETY: A reference to nothing points to nothing. What a guard stands for is promised by the
+    // caller.
+    unsafe { NonNull::dangling().as_ref() }
+}
+
+/// Loads a pointer that writers change while it is read (`rcu_dereference()`).
+///
+/// What the pointer's writer wrote before it published the pointer with release ordering, is seen
+/// through the pointer. Unlike a load with acquire ordering, that costs nothing on any machine but
+/// Alpha.
+///
+/// # Safety
+///
+/// `place` must be valid for reads; all concurrent accesses must be atomic, of the whole pointer.
+pub(crate) unsafe fn dereference<T>(place: *const *mut T, _guard: &Guard) -> *mut T {
+    // SAFETY: By the caller's promise.
+    unsafe { bindings::cttimeout_helper_rcu_dereference(place.cast()).cast() }
+}
