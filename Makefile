@@ -23,7 +23,7 @@ kbuild = $(MAKE) -C $(KDIR) M=$(CURDIR) RUSTC=$(RUSTC) BINDGEN=$(BINDGEN) \
 # The scripts are told KDIR only if the caller gave it.
 scripts_env = $(if $(filter command% environment%,$(origin KDIR)),KDIR='$(abspath $(KDIR))')
 
-.PHONY: all install clean help demo check conformance bench profile check-kdir
+.PHONY: all install clean help demo check check-checks conformance bench profile check-kdir
 
 all: check-kdir
 	+$(kbuild) modules
@@ -56,6 +56,9 @@ demo:
 check:
 	@env -u MAKEFLAGS -u LIBCLANG_PATH $(scripts_env) scripts/check.sh $(TESTS)
 
+check-checks:
+	@env -u MAKEFLAGS -u LIBCLANG_PATH $(scripts_env) scripts/check-checks.sh $(BROKEN)
+
 conformance:
 	@env -u MAKEFLAGS -u LIBCLANG_PATH $(scripts_env) scripts/conformance.sh
 
@@ -71,7 +74,7 @@ help:
 	@echo 'make check TESTS="T ..."  only these, e.g. TESTS=cttimeout_errors; TESTS=host for those without a guest'
 	@echo 'make check KERNELS=plain  only on this kernel (plain, debug, builtin)'
 	@echo 'make check TESTS=cttimeout_ovs ZONES=1000  with so many zones at once (100 otherwise)'
-	@echo 'make         break the module on purpose, and see the checkers tell'
+	@echo 'make check-checks         break the module on purpose, and see the checkers tell (BROKEN="leak ...": only so)'
 	@echo 'make conformance          play the same traffic to the C module and to this one (SEED=, COUNT=, STEPS=)'
 	@echo 'make bench                compare with the C module; says of each bound whether it holds'
 	@echo 'make bench FULL=1         the same with larger tables, and on the real processor (UPDATE=1: into docs/)'

@@ -15,6 +15,7 @@ name=nfnetlink_cttimeout_rust
 work=$(mktemp -d) || exit
 trap 'rm -rf "$work"' EXIT
 need_build_tools
+need_commands patch:patch
 cd "$TOP" || exit
 
 # build ARG...: in a copy of the sources, with all output
@@ -101,6 +102,17 @@ test_graft() {
 	check "remove leaves the tree as it was" diff -r "$work/before" "$tree"
 }
 
+# What make check-checks breaks must be there to be broken.
+test_broken() {
+	local patch test
+	for patch in tests/broken/*.patch; do
+		check "${patch##*/} applies" patch --dry-run -s -p1 -i "$patch"
+		test=$(sed -n 's/^Test: //p' "$patch")
+		check "${patch##*/} names a test" compgen -G "tests/selftests/${test:-none}.*"
+		check "${patch##*/} says what to expect" grep -q '^Expect: .' "$patch"
+	done
+}
+
 # A build directory's Makefile leads to the source; a build in the source is it.
 kernel_source() {
 	local src
@@ -140,6 +152,7 @@ plain)
 	test_forbidden
 	test_graft
 	test_fragment
+	test_broken
 	;;
 debug)
 	copy_sources
