@@ -23,7 +23,7 @@ kbuild = $(MAKE) -C $(KDIR) M=$(CURDIR) RUSTC=$(RUSTC) BINDGEN=$(BINDGEN) \
 # The scripts are told KDIR only if the caller gave it.
 scripts_env = $(if $(filter command% environment%,$(origin KDIR)),KDIR='$(abspath $(KDIR))')
 
-.PHONY: all install clean help demo check check-checks conformance bench profile check-kdir
+.PHONY: all install clean help demo check check-checks conformance fuzz bench profile check-kdir
 
 all: check-kdir
 	+$(kbuild) modules
@@ -62,6 +62,9 @@ check-checks:
 conformance:
 	@env -u MAKEFLAGS -u LIBCLANG_PATH $(scripts_env) scripts/conformance.sh
 
+fuzz:
+	@env -u MAKEFLAGS -u LIBCLANG_PATH $(scripts_env) scripts/fuzz.sh
+
 bench:
 	@env -u MAKEFLAGS -u LIBCLANG_PATH $(scripts_env) scripts/bench.sh
 
@@ -76,6 +79,8 @@ help:
 	@echo 'make check TESTS=cttimeout_ovs ZONES=1000  with so many zones at once (100 otherwise)'
 	@echo 'make check-checks         break the module on purpose, and see the checkers tell (BROKEN="leak ...": only so)'
 	@echo 'make conformance          play the same traffic to the C module and to this one (SEED=, COUNT=, STEPS=)'
+	@echo 'make fuzz                 send messages of all kinds to the module, from where the last run ended (TIME=600, MESSAGES=)'
+	@echo 'make fuzz SEED=n          from the first message with that seed on; REPLAY=file, MINIMIZE=file: what was found'
 	@echo 'make bench                compare with the C module; says of each bound whether it holds'
 	@echo 'make bench FULL=1         the same with larger tables, and on the real processor (UPDATE=1: into docs/)'
 	@echo 'make profile              which kernel functions the instructions of a request are in'

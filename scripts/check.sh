@@ -8,8 +8,9 @@
 #
 # KERNELS="plain debug builtin" (the default) says which kernels to test on. How
 # much some tests do can be set, too: ZONES= (cttimeout_ovs), ROUNDS=
-# (cttimeout_races), SEED=, COUNT= and STEPS= (cttimeout_conformance*); and how
-# long one may take at most, TEST_TIMEOUT=1800 seconds.
+# (cttimeout_races), SEED=, COUNT= and STEPS= (cttimeout_conformance*), SEED=,
+# TIME= and MESSAGES= (cttimeout_fuzz); and how long one may take at most,
+# TEST_TIMEOUT=1800 seconds.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -17,7 +18,7 @@ KERNELS=${KERNELS:-plain debug builtin}
 [ -z "${KDIR:-}" ] || KERNELS=plain
 # Unless told otherwise: where memory, locks and references are at stake. Under
 # emulation, the debug kernel is slower by far.
-debug_tests="cttimeout_detach cttimeout_dump cttimeout_module cttimeout_netns cttimeout_races cttimeout_replace"
+debug_tests="cttimeout_detach cttimeout_dump cttimeout_fuzz cttimeout_module cttimeout_netns cttimeout_races cttimeout_replace"
 # These need what only the debug kernel has: KUnit, failing allocations.
 debug_only="cttimeout_kunit cttimeout_failslab"
 # Enough to show that a module that is part of the kernel works like any other.
@@ -27,7 +28,7 @@ slow_tests="cttimeout_netns cttimeout_failslab cttimeout_rules cttimeout_ynl ctt
 	cttimeout_detach cttimeout_conformance_rules cttimeout_module cttimeout_tcp cttimeout_races"
 
 knobs=()
-for knob in TEST_TIMEOUT ZONES ROUNDS SEED COUNT STEPS; do
+for knob in TEST_TIMEOUT ZONES ROUNDS SEED COUNT STEPS TIME MESSAGES; do
 	[ -z "${!knob:-}" ] || knobs+=("$knob=${!knob}")
 done
 

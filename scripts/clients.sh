@@ -6,6 +6,7 @@
 #
 #   ovs       the root of the file tree that has Open vSwitch (a link)
 #   cttimeout a client that is linked with libnetfilter_cttimeout
+#   fuzz      the fuzzer, tests/fuzz/
 #   source    the source of the kernel in BUILD_DIR, for its YNL (a link)
 #
 # What cannot be had here is left out, and its test is skipped by name; on
@@ -56,6 +57,10 @@ if [ -f /usr/include/libnetfilter_cttimeout/libnetfilter_cttimeout.h ] &&
 	gcc -Wall -Wextra -Werror -O2 -o "$out/cttimeout" "$TOP/tests/lib/cttimeout.c" \
 		-lnetfilter_cttimeout -lmnl || die "tests/lib/cttimeout.c does not build"
 fi
+
+need_rustc
+"$RUSTC" --edition 2021 -O -D warnings -o "$out/fuzz" "$TOP/tests/fuzz/main.rs" ||
+	die "tests/fuzz does not build"
 
 # A build in the source tree has no link to it.
 source=$kdir/source

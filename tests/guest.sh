@@ -57,7 +57,7 @@ for test in "$@"; do
 	echo "  # Subtest: $name"
 	start=$SECONDS
 	[ ! -f "$modules/$MODULE.ko" ] || load "$MODULE"
-	(cd "$here/selftests" && exec timeout -k 5 "${TEST_TIMEOUT:-1800}" "./$(basename "$test")") 2>&1 | sed 's/^/  /'
+	(cd "$here/selftests" && exec timeout -k 5 "${TEST_TIMEOUT:-1800}" "./$(basename "$test")") 2>&1 | sed -u 's/^/  /'
 	rc=${PIPESTATUS[0]}
 	echo "  # $((SECONDS - start)) s"
 	# A test cleans up after itself, so the module must go.

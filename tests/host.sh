@@ -31,7 +31,9 @@ builds_silently() { silently build "$@"; }
 
 test_sources() {
 	check "rustfmt has nothing to change" "$RUSTFMT" --check --color never \
-		"src/${name}_main.rs" tests/modules/*.rs
+		"src/${name}_main.rs" tests/modules/*.rs tests/fuzz/main.rs
+	check "clippy has nothing to say of the fuzzer" "$CLIPPY_DRIVER" --edition 2021 -D warnings \
+		--emit metadata -o "$work/fuzz.rmeta" tests/fuzz/main.rs
 	local file bad=
 	for file in $(find src include scripts tests -name '*.rs' -o -name '*.[ch]' -o -name '*.sh' -o -name '*.py') \
 		Kbuild Kconfig Makefile; do

@@ -1,0 +1,81 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Sends messages of all kinds, good and bad, and looks whether the answers make
+# sense and the policies are those that the answers say; the first half of the
+# time with the module as it is, the other with detach_in_use=1. See tests/fuzz/.
+#
+# SEED=1 says which messages, TIME=30 (seconds) or MESSAGES= how many. For
+# scripts/fuzz.sh: ROUND= is where to go on, CORPUS= names files with messages
+# beside those of the repository, REPLAY= and MINIMIZE= name a file to play.
+# shellcheck source-path=SCRIPTDIR/../lib
+
+. ../lib/ktap.sh
+
+# Who does not say where to begin does not want to know where it is, either.
+unseen=$([ -n "${ROUND:-}" ] || echo "/^PROGRESS/d; /^CORPUS/d;")
+SEED=${SEED:-1} ROUND=${ROUND:-0}
+[ -n "${MESSAGES:-}" ] || TIME=${TIME:-30}
+log=$(mktemp) new=$(mktemp)
+export CORPUS="../fuzz/corpus ${CORPUS:-} $new"
+LIMIT=$(python3 -c 'import nfnl; print(nfnl.largest())')
+export LIMIT
+
+# fuzz ARG...: runs the fuzzer, and tells what it says
+fuzz() {
+	"$CLIENTS/fuzz" "$@" 2>&1 | tee "$log" | sed -u "$unseen s/^/# /"
+	return "${PIPESTATUS[0]}"
+}
+
+# passes TITLE COMMAND...: like check, but what the command says is seen at once
+passes() {
+	local title=$1
+	shift
+	if "$@"; then pass "$title"; else fail "$title"; fi
+}
+
+reload() { unload "$MODULE" && load "$MODULE" "$@"; }
+
+# COMMAND:ERROR for each answer that there can be, and that so has to occur. Error 0
+# is success; the commands are numbered as in enum ctnl_timeout_msg_types, 5 is
+# any that there is not, and 6 a change of the rules.
+answers="0:0 0:16 0:17 0:22 0:34 0:95 1:0 1:2 1:22 1:34 2:0 2:2 2:22 2:34 3:0 3:22 3:34 3:95 4:0 4:22 4:34 4:95
+	5:22 6:0 6:2 6:22 6:36"
+
+# half DETACH ANSWER...: messages until half of the time is over, or half of them
+# sent; fails if something was found
+half() {
+	local title="seed $SEED, detach_in_use=$1" answer missing=
+	export DETACH=$1
+	shift
+	passes "$title: all answers make sense" \
+		fuzz run "$SEED" "$ROUND" "$((${TIME:-0} / 2))" "$((${MESSAGES:-0} / 2))"
+	ROUND=$(sed -n 's/^DONE \([0-9]*\) .*/\1/p' "$log")
+	sed -n 's/^CORPUS //p' "$log" >>"$new"
+	for answer in "$@"; do
+		grep -q "^command ${answer%:*}, error ${answer#*:}: " "$log" || missing+=" $answer"
+	done
+	check_eq "$title: each answer that there can be was given" "$missing" ""
+	! grep -q '^FIND ' "$log"
+}
+
+unused() { [ "$(cat "/sys/module/$MODULE/refcnt")" = 0 ]; }
+
+file=${REPLAY:-${MINIMIZE:-}}
+if [ -n "$file" ]; then
+	if grep -q detach_in_use=1 "$file"; then
+		export DETACH=1
+		check "the module loads with detach_in_use" reload detach_in_use=1
+	fi
+	passes "${file##*/} makes nothing go wrong" fuzz "$([ -n "${REPLAY:-}" ] && echo replay || echo minimize)" "$file"
+else
+	# Without detach_in_use, a policy may be refused to be deleted.
+	# shellcheck disable=SC2086 # they are words
+	if half 0 $answers 2:16; then
+		check "the module loads with detach_in_use" reload detach_in_use=1
+		# shellcheck disable=SC2086
+		half 1 $answers
+	fi
+fi
+check "the module is not in use any more" wait_until 60 unused
+finish
