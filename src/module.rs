@@ -42,8 +42,9 @@ impl<M: ModuleMetadata> ModuleRef<M> {
         // `try_module_get` accepts).
         let live =
             unsafe { bindings::cttimeout_helper_try_module_get(this_module::<M>().as_ptr()) };
-        // INVARIANT: The count was just taken.
-        live.then_some(Self(PhantomData))
+        // INVARIANT: The count was just taken. (Not `then_some`: that would make a value in any case,
+        // and drop it.)
+        live.then(|| Self(PhantomData))
     }
 
     /// Gives up ownership of the count without returning it.

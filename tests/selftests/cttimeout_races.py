@@ -122,6 +122,24 @@ def killed():
         os.waitpid(child, 0)
 
 
+def growing():
+    """A table gets more policies than are searched one by one, and fewer again."""
+    s = nfnl.Socket()
+    for _ in range(ROUNDS // 5):
+        for i in range(20):
+            assert not s.create(f"goes {i}", 17).error
+        for i in range(20):
+            assert not s.delete(f"goes {i}").error
+
+
+def finding():
+    """The policy that stays is found each time."""
+    s = nfnl.Socket()
+    for _ in range(ROUNDS * 10):
+        answer = s.request(nfnl.GET, nfnl.name("stays"))
+        assert not answer.error, answer.errno_name
+
+
 def callers():
     """Whatever is being loaded or unloaded: an answer, or none that the module gives."""
     s = nfnl.Socket()
@@ -169,6 +187,10 @@ tables[0].put()
 t.equal("without rules, each policy is used by none", {p.use for p in s.dump().policies} - {1},
         set())
 t.equal("all can be deleted", (s.flush().error, s.state()), (0, []))
+s.create("stays", 17)
+t.equal(f"a policy is found while the table grows and shrinks {ROUNDS // 5} times",
+        together(growing, finding, finding), "")
+t.equal("and then it goes", s.delete("stays").error, 0)
 for _ in range(300):
     if not references():
         break
