@@ -60,7 +60,7 @@ watch() {
 			say "    round ${line#*PROGRESS }"
 			;;
 		*'# CORPUS '*) ;;
-		*'ok '[0-9]* | *'# the kernel '* | *'# FIND #'*) say "$line" ;;
+		'  ok '* | '  not ok '* | *'# the kernel '* | *'# FIND #'*) say "$line" ;;
 		esac
 	done
 }

@@ -111,7 +111,9 @@ pub(crate) fn put_policy(msg: &mut Message<'_>, policy: PolicyRef<'_>) -> Result
     msg.put_string(NAME, policy.value().key().as_c_str())?;
     msg.put_be16(L3PROTO, policy.l3num())?;
     msg.put_u8(L4PROTO, policy.proto().number())?;
-    msg.put_be32(USE, policy.users())?;
+    // The table counts as long as the policy can be found. That it is just being deleted shows next
+    // time.
+    msg.put_be32(USE, policy.users().max(1))?;
     msg.nest(DATA, |msg| policy.put_timeouts(msg))
 }
 

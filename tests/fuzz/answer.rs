@@ -17,8 +17,7 @@ const POLICY: u16 = 4;
 const MISS_TYPE: u16 = 5;
 const MISS_NEST: u16 = 6;
 
-/// A policy, or the defaults of a protocol, which have no name. A policy that is used by nobody at
-/// all, not even its table, is just being deleted by somebody else.
+/// A policy, or the defaults of a protocol, which have no name.
 #[derive(Debug)]
 pub struct Object {
     pub name: Option<Vec<u8>>,
@@ -196,7 +195,7 @@ fn object(kind: u16, body: &[u8], limit: u32) -> Result<Object, String> {
         _ => return Err(bad()),
     };
     let uses = match find(USE).try_into().map(u32::from_be_bytes) {
-        Ok(uses) if named => uses,
+        Ok(uses @ 1..) if named => uses,
         Err(_) if !named => 0,
         _ => return Err(bad()),
     };

@@ -49,8 +49,8 @@ impl<'a> Generator<'a> {
     /// Something to do.
     pub fn action(&mut self) -> Action {
         match self.rng.below(1000) {
-            0..30 => Action::Rules(self.rules()),
-            30..90 => Action::Packet(*self.rng.pick(&[6, 17, 17]), 1 + self.rng.below(8) as u16),
+            0..50 => Action::Rules(self.rules()),
+            50..90 => Action::Packet(*self.rng.pick(&[6, 17, 17]), 1 + self.rng.below(8) as u16),
             90..100 => Action::DumpBegin,
             100..112 => Action::DumpEnd,
             _ => self.datagram(),
@@ -358,6 +358,8 @@ impl<'a> Generator<'a> {
         };
         let text = match self.rng.below(20) {
             0 => self.odd_name(),
+            // Without an end.
+            1 => vec![b'x'; NAME_FIELD],
             _ => name_of(number),
         };
         let mut name = [0; NAME_FIELD];

@@ -16,7 +16,7 @@
 unseen=$([ -n "${ROUND:-}" ] || echo "/^PROGRESS/d; /^CORPUS/d;")
 SEED=${SEED:-1} ROUND=${ROUND:-0}
 [ -n "${MESSAGES:-}" ] || TIME=${TIME:-30}
-log=$(mktemp) new=$(mktemp)
+log=$(mktemp) all=$(mktemp) new=$(mktemp)
 export CORPUS="../fuzz/corpus ${CORPUS:-} $new"
 LIMIT=$(python3 -c 'import nfnl; print(nfnl.largest())')
 export LIMIT
@@ -36,27 +36,30 @@ passes() {
 
 reload() { unload "$MODULE" && load "$MODULE" "$@"; }
 
-# COMMAND:ERROR for each answer that there can be, and that so has to occur. Error 0
-# is success; the commands are numbered as in enum ctnl_timeout_msg_types, 5 is
-# any that there is not, and 6 a change of the rules.
-answers="0:0 0:16 0:17 0:22 0:34 0:95 1:0 1:2 1:22 1:34 2:0 2:2 2:22 2:34 3:0 3:22 3:34 3:95 4:0 4:22 4:34 4:95
-	5:22 6:0 6:2 6:22 6:36"
-
-# half DETACH ANSWER...: messages until half of the time is over, or half of them
-# sent; fails if something was found
+# half DETACH: messages until half of the time is over, or half of them sent; fails
+# if something was found
 half() {
-	local title="seed $SEED, detach_in_use=$1" answer missing=
 	export DETACH=$1
-	shift
-	passes "$title: all answers make sense" \
+	passes "seed $SEED, detach_in_use=$1: all answers make sense" \
 		fuzz run "$SEED" "$ROUND" "$((${TIME:-0} / 2))" "$((${MESSAGES:-0} / 2))"
 	ROUND=$(sed -n 's/^DONE \([0-9]*\) .*/\1/p' "$log")
 	sed -n 's/^CORPUS //p' "$log" >>"$new"
-	for answer in "$@"; do
-		grep -q "^command ${answer%:*}, error ${answer#*:}: " "$log" || missing+=" $answer"
-	done
-	check_eq "$title: each answer that there can be was given" "$missing" ""
+	cat "$log" >>"$all"
 	! grep -q '^FIND ' "$log"
+}
+
+# COMMAND:ERROR for each answer that there can be, and that so has to occur. Error 0
+# is success; the commands are numbered as in enum ctnl_timeout_msg_types, 5 is
+# any that there is not, and 6 a change of the rules.
+answers="0:0 0:16 0:17 0:22 0:34 0:95 1:0 1:2 1:22 1:34 2:0 2:2 2:16 2:22 2:34
+	3:0 3:22 3:34 3:95 4:0 4:22 4:34 4:95 5:22 6:0 6:2 6:22"
+
+# missing: those that did not
+missing() {
+	local answer
+	for answer in $answers; do
+		grep -q "^command ${answer%:*}, error ${answer#*:}: " "$all" || echo "$answer"
+	done
 }
 
 unused() { [ "$(cat "/sys/module/$MODULE/refcnt")" = 0 ]; }
@@ -69,12 +72,14 @@ if [ -n "$file" ]; then
 	fi
 	passes "${file##*/} makes nothing go wrong" fuzz "$([ -n "${REPLAY:-}" ] && echo replay || echo minimize)" "$file"
 else
-	# Without detach_in_use, a policy may be refused to be deleted.
-	# shellcheck disable=SC2086 # they are words
-	if half 0 $answers 2:16; then
+	if half 0; then
 		check "the module loads with detach_in_use" reload detach_in_use=1
-		# shellcheck disable=SC2086
-		half 1 $answers
+		half 1
+	fi
+	# The rare ones take a while, and a busy machine may not get there.
+	sent=$(sed -n 's/^DONE [0-9]* \([0-9]*\) messages$/\1/p' "$all" | awk '{ n += $1 } END { print n }')
+	if [ "${sent:-0}" -ge 100000 ]; then
+		check_eq "seed $SEED: each answer that there can be was given" "$(missing)" ""
 	fi
 fi
 check "the module is not in use any more" wait_until 60 unused
