@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Wrappers of static inlines and macros, for Rust to call: one line each, no
- * logic. Grouped by the header they come from.
+ * logic, except that hash tables need their hash function at compile time.
+ * Grouped by the header they come from.
  */
 #include <linux/jhash.h>
 #include <linux/list.h>

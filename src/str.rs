@@ -8,7 +8,10 @@ use kernel::{
     transmute::AsBytes, //
 };
 
-use crate::bindings;
+use crate::{
+    bindings,
+    sync::rcu_map::Key, //
+};
 
 /// A string of at most `N - 1` bytes other than NUL, padded with NULs to `N` bytes.
 ///
@@ -66,7 +69,7 @@ impl<const N: usize> PaddedStr<N> {
         // INVARIANT: The last byte is NUL, also if the string was cut off. What is written behind its
         // end, up to the end of a word, are NULs.
         // SAFETY: There is room for `N` bytes. By the caller's promise, the string has as many, or ends
-        // before; the rest of the word that it ends in is read only if that cannot fault.
+        // before; that the rest of the word it ends in can be read is the function's own concern.
         let len = unsafe { bindings::sized_strscpy(self.0.as_mut_ptr().cast(), ptr, N) };
         if len < 0 {
             return Err(E2BIG);
@@ -110,6 +113,9 @@ impl<const N: usize> PartialEq for PaddedStr<N> {
 }
 
 impl<const N: usize> Eq for PaddedStr<N> {}
+
+// SAFETY: All bytes are compared, by the word.
+unsafe impl<const N: usize> Key for PaddedStr<N> {}
 
 // SAFETY: There is no padding: no value can be made if `N` is not a multiple of the alignment.
 unsafe impl<const N: usize> AsBytes for PaddedStr<N> {}

@@ -261,8 +261,9 @@ mod suite {
         assert_eq!(borrowed.l3num(), 10);
         assert_eq!(borrowed.proto().number(), 6);
         assert!(*borrowed.value().key() == name(7)?);
-        assert!(borrowed.replace(&timeouts(17)?).is_err());
-        assert!(borrowed.replace(&timeouts(6)?).is_ok());
+        let mut lock = Alone(());
+        assert!(borrowed.replace(&timeouts(17)?, &mut lock).is_err());
+        assert!(borrowed.replace(&timeouts(6)?, &mut lock).is_ok());
         Ok(())
     }
 

@@ -119,7 +119,7 @@ fn new<'a>(req: &Req<'a>, ack: &mut ExtAck<'_>, lock: &mut Locked<CtTimeout>) ->
             Err(Refusal::at(name_attr, Reason::Exists))
         }
         Place::Occupied(found) if req.has_flags(bindings::NLM_F_REPLACE) => {
-            replace(req, ack, attrs, l3num, &found)
+            replace(req, ack, attrs, l3num, found)
         }
         Place::Occupied(_) => Err(Refusal::at(name_attr, Reason::NotReplaced)),
     }
@@ -130,9 +130,9 @@ fn replace<'a>(
     ack: &mut ExtAck<'_>,
     attrs: RequestAttrs<'a>,
     l3num: u16,
-    found: &Found<'_>,
+    mut found: Found<'_>,
 ) -> Outcome<'a> {
-    let policy = found.get();
+    let (policy, lock) = found.get_locked();
     if policy.l3num() != l3num {
         let reason = Reason::OtherL3 {
             old: policy.l3num(),
@@ -149,7 +149,7 @@ fn replace<'a>(
     let timeouts = attrs
         .timeouts(policy.proto(), &mut table, ack)?
         .to_timeouts(req.net())?;
-    Ok(policy.replace(&timeouts)?)
+    Ok(policy.replace(&timeouts, lock)?)
 }
 
 fn create<'a>(

@@ -25,8 +25,7 @@ pub(crate) unsafe fn held<'a>() -> &'a Guard {
 /// Loads a pointer that writers change while it is read (`rcu_dereference()`).
 ///
 /// What the pointer's writer wrote before it published the pointer with release ordering, is seen
-/// through the pointer. Unlike a load with acquire ordering, that costs nothing on any machine but
-/// Alpha.
+/// through the pointer. Unlike a load with acquire ordering, that takes no fence on most machines.
 ///
 /// # Safety
 ///

@@ -84,7 +84,7 @@ impl<T: Element> RHashTable<T> {
     /// Returns an initializer of an empty table. Allocates; may sleep.
     pub(crate) fn new() -> impl PinInit<Self, Error> {
         const {
-            // C code hashes and compares by words of 64 bits, and knows how many.
+            // C code hashes and compares by the word, 64 bits at most, and knows how many.
             assert!(size_of::<T::Key>() == bindings::CTTIMEOUT_RHASHTABLE_KEY_LEN as usize);
             assert!(align_of::<T::Key>() >= align_of::<u64>());
             assert!(T::KEY <= u16::MAX as usize && T::LINKS <= u16::MAX as usize);

@@ -80,8 +80,8 @@ impl L4Proto {
 
     /// Parses the attributes nested in `attr`: timeouts in seconds, by state.
     ///
-    /// Fails with `EOPNOTSUPP` if the tracker has no adjustable timeouts, and with the parser's
-    /// errors, which `ack` then tells.
+    /// Fails with `EOPNOTSUPP` if the tracker has more types than the table has room for, and with the
+    /// parser's errors, which `ack` then tells.
     pub(crate) fn parse<'t, 'a>(
         self,
         attr: Attr<'a>,

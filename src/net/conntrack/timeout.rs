@@ -61,7 +61,10 @@ use crate::{
         netns::Net, //
     },
     sync::{
-        rcu_map::RcuPointer,
+        rcu_map::{
+            RcuPointer,
+            WriteLock, //
+        },
         refcount::RefcountExt, //
     },
 };
@@ -468,8 +471,9 @@ impl<'a, T> TimeoutRef<'a, T> {
 
     /// Replaces the timeouts, which must be for the same protocol (`EINVAL` otherwise).
     ///
-    /// Packets that are being processed see, for each state, the old value or the new one.
-    pub(crate) fn replace(self, timeouts: &Timeouts) -> Result {
+    /// Packets that are being processed see, for each state, the old value or the new one. `_lock`
+    /// keeps two replacements from mixing.
+    pub(crate) fn replace(self, timeouts: &Timeouts, _lock: &mut impl WriteLock) -> Result {
         if timeouts.proto().number() != self.proto().number() {
             return Err(EINVAL);
         }

@@ -53,6 +53,11 @@ use kernel::{
             Relaxed,
             Release, //
         },
+        barrier::{
+            smp_mb,
+            Read,
+            Write, //
+        },
         rcu, //
     },
     transmute::AsBytes,
@@ -113,6 +118,13 @@ pub(crate) unsafe trait RcuPointer: Sized {
     unsafe fn borrow<'a>(ptr: NonNull<Self::Target>) -> Self::Borrowed<'a>;
 }
 
+/// What entries are found by.
+///
+/// # Safety
+///
+/// Two keys must be equal if and only if all their bytes are.
+pub(crate) unsafe trait Key: AsBytes + Copy + Eq {}
+
 /// Evidence that no other writer runs.
 ///
 /// # Safety
@@ -161,7 +173,7 @@ impl<K> Node<K> {
 }
 
 // SAFETY: The offsets are the compiler's, and the key is never given out mutably.
-unsafe impl<K: AsBytes> rhashtable::Element for Node<K> {
+unsafe impl<K: Key> rhashtable::Element for Node<K> {
     type Key = K;
     const KEY: usize = offset_of!(Self, key);
     const LINKS: usize = offset_of!(Self, hash);
@@ -197,11 +209,11 @@ unsafe impl<K: Zeroable> Zeroable for Cursor<K> {}
 /// - Positions ascend strictly along `order`, and none is used twice. No two nodes in it have the
 ///   same key.
 /// - `index` is null or the result of [`KBox::into_raw`]; once set, it stays until the map is
-///   dropped. Only writers look at it. `searched` is null or the same.
+///   dropped. Only writers look at it, and `drop`. `searched` is null or the same.
 #[pin_data(PinnedDrop)]
 pub(crate) struct RcuMap<K, P, L>
 where
-    K: AsBytes,
+    K: Key,
     P: RcuPointer<Target = Node<K>>,
 {
     #[pin]
@@ -219,7 +231,7 @@ where
 // bound on `RcuPointer::Target`. The rest is accessed under RCU or the lock `L`.
 unsafe impl<K, P, L> Send for RcuMap<K, P, L>
 where
-    K: AsBytes,
+    K: Key,
     P: RcuPointer<Target = Node<K>> + Send,
 {
 }
@@ -227,14 +239,14 @@ where
 // SAFETY: As above.
 unsafe impl<K, P, L> Sync for RcuMap<K, P, L>
 where
-    K: AsBytes,
+    K: Key,
     P: RcuPointer<Target = Node<K>> + Send,
 {
 }
 
 impl<K, P, L> RcuMap<K, P, L>
 where
-    K: AsBytes + Copy + Eq,
+    K: Key,
     P: RcuPointer<Target = Node<K>>,
     L: WriteLock,
 {
@@ -257,9 +269,11 @@ where
 
     /// A number, never zero, that differs from an earlier one if entries came or went in between.
     ///
-    /// (It wraps after 2^32 changes.) A change that a reader saw is counted at the latest when the
-    /// next change begins.
+    /// (It wraps after 2^32 changes.) A change that a reader saw before is counted at the latest when
+    /// the next change begins.
     pub(crate) fn generation(&self) -> u32 {
+        // What was read of the entries was read before; pairs with the barrier in `changed`.
+        smp_mb(Read);
         self.generation.load(Acquire)
     }
 
@@ -267,6 +281,8 @@ where
         let next = self.generation.load(Relaxed).wrapping_add(1).max(1);
         // Release: who sees this number sees the change, too.
         self.generation.store(next, Release);
+        // Who sees the next change sees this number.
+        smp_mb(Write);
     }
 
     /// The hash table, if there is one.
@@ -288,8 +304,11 @@ where
     unsafe fn make_index(&self) -> Result<&RHashTable<Node<K>>> {
         let index = KBox::pin_init(RHashTable::new(), GFP_KERNEL_ACCOUNT)?;
         let mut links = ptr::null_mut();
-        // SAFETY: `links` is null or in the list, and we are the only writer.
-        while let Some(at) = unsafe { self.order.next(links, &rcu::read_lock()) } {
+        loop {
+            // SAFETY: `links` is null or in the list, and we are the only writer.
+            let Some(at) = (unsafe { self.order.next(links, &rcu::read_lock()) }) else {
+                break;
+            };
             // SAFETY: The node is in no other table, and its key in no other node, by the type
             // invariants. If the table is not kept, nobody has seen it.
             unsafe { index.insert(Self::node(at)) }.map_err(|_| ENOMEM)?;
@@ -307,8 +326,9 @@ where
 
     /// Counts entries that came or went, and lets readers search what is faster now.
     ///
-    /// Until they are told here to search the one, they find in the other what they found before: to
-    /// a reader, entries come and go at a moment, whichever way it finds them.
+    /// Until they are told here to search the one, they find in the other what they found before: who
+    /// looks for a key finds that its entry comes and goes at a moment. (Who goes through all entries
+    /// may see it come a little later, and go a little later.)
     ///
     /// # Safety
     ///
@@ -496,7 +516,7 @@ where
 #[pinned_drop]
 impl<K, P, L> PinnedDrop for RcuMap<K, P, L>
 where
-    K: AsBytes,
+    K: Key,
     P: RcuPointer<Target = Node<K>>,
 {
     fn drop(self: Pin<&mut Self>) {

@@ -6,11 +6,11 @@ use core::ptr::NonNull;
 
 use kernel::{
     prelude::*,
-    sync::rcu,
-    transmute::AsBytes, //
+    sync::rcu, //
 };
 
 use super::{
+    Key,
     Node,
     RcuMap,
     RcuPointer,
@@ -20,7 +20,7 @@ use super::{
 /// What a writer finds where a key belongs.
 pub(crate) enum Place<'m, K, P, L>
 where
-    K: AsBytes,
+    K: Key,
     P: RcuPointer<Target = Node<K>>,
 {
     /// An entry.
@@ -31,7 +31,7 @@ where
 
 impl<K, P, L> RcuMap<K, P, L>
 where
-    K: AsBytes + Copy + Eq,
+    K: Key,
     P: RcuPointer<Target = Node<K>>,
     L: WriteLock,
 {
@@ -44,7 +44,7 @@ where
             Some(node) => Place::Occupied(Entry {
                 map: self,
                 node,
-                _lock: lock,
+                lock,
             }),
             // INVARIANT: There is no such node, and nobody else can insert one.
             None => Place::Vacant(Vacancy {
@@ -63,24 +63,24 @@ where
 /// `node` is in `map`.
 pub(crate) struct Entry<'m, K, P, L>
 where
-    K: AsBytes,
+    K: Key,
     P: RcuPointer<Target = Node<K>>,
 {
     map: &'m RcuMap<K, P, L>,
     node: NonNull<Node<K>>,
-    _lock: &'m mut L,
+    lock: &'m mut L,
 }
 
 impl<K, P, L> Entry<'_, K, P, L>
 where
-    K: AsBytes + Copy + Eq,
+    K: Key,
     P: RcuPointer<Target = Node<K>>,
     L: WriteLock,
 {
-    /// The entry itself.
-    pub(crate) fn get(&self) -> P::Borrowed<'_> {
+    /// The entry and the lock, for what only the writer may do with it.
+    pub(crate) fn get_locked(&mut self) -> (P::Borrowed<'_>, &mut L) {
         // SAFETY: By the type invariant the map owns the node, and removing it consumes `self`.
-        unsafe { P::borrow(self.node) }
+        (unsafe { P::borrow(self.node) }, self.lock)
     }
 
     /// Shows the map's own pointer to `f`.
@@ -91,7 +91,7 @@ where
 
     /// Takes it out of the map.
     pub(crate) fn remove(self) -> P {
-        // SAFETY: By the type invariant the node is in the map, and `_lock` makes us the only
+        // SAFETY: By the type invariant the node is in the map, and `lock` makes us the only
         // writer.
         unsafe { self.map.remove(self.node) }
     }
@@ -104,7 +104,7 @@ where
 /// No node of `map` has the key `key`.
 pub(crate) struct Vacancy<'m, K, P, L>
 where
-    K: AsBytes,
+    K: Key,
     P: RcuPointer<Target = Node<K>>,
 {
     map: &'m RcuMap<K, P, L>,
@@ -114,7 +114,7 @@ where
 
 impl<K, P, L> Vacancy<'_, K, P, L>
 where
-    K: AsBytes + Copy + Eq,
+    K: Key,
     P: RcuPointer<Target = Node<K>>,
     L: WriteLock,
 {
