@@ -29,18 +29,39 @@ all: check-kdir
 	+$(kbuild) modules
 
 fail = { echo "error: $(1)" >&2; exit 1; }
+comma := ,
+
+# What the module uses, as far as a kernel can be without it.
+needed := MODULES 64BIT NF_CONNTRACK NF_CONNTRACK_TIMEOUT NETFILTER_NETLINK
+lacking = $(strip $(foreach o,$(needed),$(if $(shell \
+	grep -x 'CONFIG_$(o)=[ym]' '$(KDIR)/.config'),,CONFIG_$(o))))
+bindgen_min := 0.71.1
 
 check-kdir:
 	@test -d '$(KDIR)' || \
 		$(call fail,there is no kernel build at KDIR=$(KDIR); name one)
+	@test -f '$(KDIR)/.config' || \
+		$(call fail,KDIR=$(KDIR) is no kernel build: .config is missing)
+	@grep -qx 'CONFIG_RUST=y' '$(KDIR)/.config' || \
+		$(call fail,the kernel at KDIR=$(KDIR) was not built with CONFIG_RUST=y)
 	@test -f '$(KDIR)/rust/libkernel.rmeta' || \
-		$(call fail,the kernel at KDIR=$(KDIR) was not built with CONFIG_RUST=y$(comma) or only its headers are there: rust/libkernel.rmeta is missing)
+		$(call fail,the kernel at KDIR=$(KDIR) is not completely built$(comma) or only its headers are there: rust/libkernel.rmeta is missing)
+	@test -z '$(lacking)' || \
+		$(call fail,the kernel at KDIR=$(KDIR) was built without $(lacking)$(comma) which the module needs)
+	@! grep -x 'CONFIG_NF_CT_NETLINK_TIMEOUT\(_RUST\)*=y' '$(KDIR)/.config' || \
+		$(call fail,the kernel at KDIR=$(KDIR) has that built in$(comma) so this module could never be loaded)
+	@test -s '$(KDIR)/Module.symvers' || \
+		$(call fail,the kernel at KDIR=$(KDIR) is not completely built: Module.symvers is missing; run "make" there$(comma) not only "make modules_prepare")
 	@test -n '$(RUSTC)' && test "$$($(RUSTC) --version)" = '$(kernel_rustc)' || \
 		$(call fail,the kernel at KDIR=$(KDIR) was built with $(kernel_rustc)$(comma) which was not found; name it with RUSTC=)
+	@test -z '$(filter -%,$(LLVM))' || { command -v clang$(LLVM) && command -v ld.lld$(LLVM); } >/dev/null || \
+		$(call fail,the kernel at KDIR=$(KDIR) was built with clang$(LLVM)$(comma) but clang$(LLVM) or ld.lld$(LLVM) was not found; name a directory or suffix with LLVM=)
 	@test -n '$(BINDGEN)' || \
 		$(call fail,bindgen was not found; install it$(comma) or name it with BINDGEN=)
-
-comma := ,
+	@printf '%s\n' 'bindgen $(bindgen_min)' "$$($(BINDGEN) --version workaround-for-0.69.0)" | sort -CV || \
+		$(call fail,$$($(BINDGEN) --version workaround-for-0.69.0) is older than $(bindgen_min); name another with BINDGEN=)
+	@case "$$(cat '$(KDIR)/include/config/kernel.release' 2>/dev/null)" in 7.3 | 7.3[.-]*) ;; *) \
+		echo 'note: the module is written for Linux 7.3, and the kernel at KDIR=$(KDIR) is another' >&2 ;; esac
 
 install: all
 	+$(kbuild) modules_install

@@ -63,15 +63,59 @@ test_build() {
 	check "make W=1 has no warnings" builds_silently W=1
 	build clean >/dev/null
 	check "clippy has no warnings" builds_silently CLIPPY=1 TEST_MODULES=1
-	check_fails "without a kernel there is a sentence" "no kernel build at KDIR=/nowhere" \
-		make -C "$work/copy" KDIR=/nowhere
-	check_fails "without CONFIG_RUST there is a sentence" "not built with CONFIG_RUST=y" \
-		make -C "$work/copy" KDIR="$work"
-	check_fails "with another rustc there is a sentence" "was built with rustc" \
-		make -C "$work/copy" KDIR="$kdir" RUSTC=true
 	# Without being told, make finds the compilers that the kernel was built with.
 	check "make KDIR= alone builds" env -u RUSTC -u BINDGEN -u LIBCLANG_PATH \
 		make -C "$work/copy" KDIR="$kdir"
+}
+
+# A build directory that will not do: make says so in a sentence, before anything
+# is built.
+test_kdir() {
+	local fake=$work/fake option
+	copy_sources
+	# check_kdir: what make says of it
+	check_kdir() { env -u RUSTC -u BINDGEN make -C "$work/copy" KDIR="$fake" check-kdir "$@" 2>&1; }
+	fake_kdir() {
+		rm -rf "$fake"
+		mkdir -p "$fake/rust" "$fake/include/config"
+		cp "$kdir/.config" "$fake/"
+		cp "$kdir/include/config/kernel.release" "$fake/include/config/"
+		echo "what is in here is not looked at" | tee "$fake/rust/libkernel.rmeta" >"$fake/Module.symvers"
+	}
+	# refused NAME TEXT COMMAND...: a directory that COMMAND has spoiled
+	refused() {
+		fake_kdir
+		"${@:3}"
+		check_fails "$1: there is a sentence" "$2" check_kdir
+	}
+	without() { sed -i "s/^CONFIG_$1=.*/# CONFIG_$1 is not set/" "$fake/.config"; }
+	with() { without "$1" && echo "CONFIG_$1=$2" >>"$fake/.config"; }
+
+	refused "no directory" "no kernel build at KDIR=$fake" rm -r "$fake"
+	refused "no configuration" "is no kernel build: .config is missing" rm "$fake/.config"
+	refused "no Rust" "not built with CONFIG_RUST=y" without RUST
+	refused "only headers" "rust/libkernel.rmeta is missing" rm "$fake/rust/libkernel.rmeta"
+	refused "no modules" "Module.symvers is missing" rm "$fake/Module.symvers"
+	for option in MODULES 64BIT NF_CONNTRACK NF_CONNTRACK_TIMEOUT NETFILTER_NETLINK; do
+		refused "no $option" "was built without CONFIG_$option, which" without "$option"
+	done
+	refused "the C module built in" "could never be loaded" with NF_CT_NETLINK_TIMEOUT y
+	refused "this module built in" "could never be loaded" with NF_CT_NETLINK_TIMEOUT_RUST y
+	refused "another rustc" "was built with rustc 1.2.3, which was not found" \
+		with RUSTC_VERSION_TEXT '"rustc 1.2.3"'
+	refused "another clang" "was built with clang-999, but" with CC_VERSION_TEXT '"clang version 999.0"'
+
+	fake_kdir
+	with NF_CONNTRACK m
+	check "a directory with nothing wrong passes" check_kdir
+	check_eq "without a word" "$(check_kdir -s --no-print-directory)" ""
+	echo 7.30.0 >"$fake/include/config/kernel.release"
+	check "another version of Linux is a note" grep "note: the module is written for Linux 7.3" <(check_kdir)
+	check_fails "RUSTC= that does not fit: there is a sentence" "was built with rustc" check_kdir RUSTC=true
+	printf '#!/bin/sh\necho bindgen 0.60.1\n' >"$work/bindgen"
+	chmod +x "$work/bindgen"
+	check_fails "an old bindgen: there is a sentence" "bindgen 0.60.1 is older than" \
+		check_kdir BINDGEN="$work/bindgen"
 }
 
 # That nothing unsafe is there today is one thing; that it does not compile is
@@ -150,6 +194,7 @@ test_intree() {
 case $kernel in
 plain)
 	test_sources
+	test_kdir
 	test_build
 	test_forbidden
 	test_graft
