@@ -7,14 +7,15 @@ KDIR ?= /lib/modules/$(shell uname -r)/build
 cache := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/nfnetlink-cttimeout-rust
 
 # A module wants the very compilers that its kernel was built with, and the
-# kernel's configuration says which those are.
+# kernel's configuration says which those are. (apt runs DKMS without /usr/local in
+# the PATH.)
 config = $(shell sed -n 's/^$(1)="\(.*\)"$$/\1/p' '$(KDIR)/.config' 2>/dev/null)
 kernel_rustc := $(call config,CONFIG_RUSTC_VERSION_TEXT)
-RUSTC ?= $(shell for r in rustc /usr/bin/rustc; do \
+RUSTC ?= $(shell for r in rustc /usr/bin/rustc /usr/local/bin/rustc; do \
 	test "$$($$r --version 2>/dev/null)" = "$(kernel_rustc)" && echo $$r && break; done)
 LLVM ?= $(shell echo '$(call config,CONFIG_CC_VERSION_TEXT)' | \
 	sed -n 's/.*clang version \([0-9]*\)\..*/-\1/p')
-BINDGEN ?= $(or $(shell command -v bindgen),$(wildcard $(cache)/tools/bin/bindgen))
+BINDGEN ?= $(or $(shell command -v bindgen),$(firstword $(wildcard $(cache)/tools/bin/bindgen /usr/local/bin/bindgen)))
 export LIBCLANG_PATH ?= $(if $(LLVM),/usr/lib/llvm$(LLVM)/lib)
 
 kbuild = $(MAKE) -C $(KDIR) M=$(CURDIR) RUSTC=$(RUSTC) BINDGEN=$(BINDGEN) \
@@ -23,7 +24,8 @@ kbuild = $(MAKE) -C $(KDIR) M=$(CURDIR) RUSTC=$(RUSTC) BINDGEN=$(BINDGEN) \
 # The scripts are told KDIR only if the caller gave it.
 scripts_env = $(if $(filter command% environment%,$(origin KDIR)),KDIR='$(abspath $(KDIR))')
 
-.PHONY: all install clean help demo check check-checks conformance fuzz bench profile check-kdir
+.PHONY: all install clean help demo check check-checks conformance fuzz bench profile check-kdir \
+	deb check-packaging
 
 all: check-kdir
 	+$(kbuild) modules
@@ -92,6 +94,12 @@ bench:
 profile:
 	@env -u MAKEFLAGS -u LIBCLANG_PATH $(scripts_env) scripts/bench.sh profile
 
+deb:
+	@env -u MAKEFLAGS -u LIBCLANG_PATH scripts/deb.sh
+
+check-packaging:
+	@env -u MAKEFLAGS -u LIBCLANG_PATH $(scripts_env) scripts/packaging-test.sh
+
 help:
 	@echo 'make demo                 set everything up, then the module at work in a virtual machine'
 	@echo 'make check                set everything up, then all tests (KTAP)'
@@ -108,6 +116,8 @@ help:
 	@echo 'make KDIR=DIR             build nfnetlink_cttimeout_rust.ko for the kernel built in DIR'
 	@echo 'make KDIR=DIR install     install it with its modules (INSTALL_MOD_PATH= as usual)'
 	@echo 'make clean                remove what the build made here'
+	@echo 'make deb                  Debian package for DKMS'
+	@echo 'make check-packaging      build and install that in a clean Debian, and boot a kernel with it (root)'
 	@echo 'scripts/graft.sh TREE     put the module into a kernel source tree (--remove: take it out)'
 	@echo
 	@echo 'KDIR=DIR (a finished build) or KSRC=DIR (a source tree) also work with all but help and clean.'

@@ -1,0 +1,26 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# make deb: makes the Debian package nfnetlink-cttimeout-rust-dkms and its source
+# package, and prints the directory they are in.
+#
+# usage: deb.sh
+
+. "$(dirname "$0")/lib.sh"
+. "$TOP/scripts/tools.sh"
+
+need_commands dpkg-buildpackage:dpkg-dev
+out=$CACHE/deb
+tree=$out/nfnetlink-cttimeout-rust
+# Not the working directory itself: debian/ belongs at the top, and has no place there.
+rm -rf "$out"
+mkdir -p "$tree"
+cd "$TOP" || exit
+cp -r Kbuild Kconfig Makefile LICENSE ./*.md Documentation docs include packaging scripts src \
+	tests .rustfmt.toml "$tree" || exit
+cp -r packaging/debian "$tree/debian"
+find "$tree" -name __pycache__ -prune -exec rm -r {} +
+cd "$tree" || exit
+dpkg-checkbuilddeps 2>/dev/null || apt_install build-essential debhelper dh-dkms
+step "building the packages" "10 s" "$CACHE/logs/deb.log" dpkg-buildpackage -us -uc
+echo "$out"

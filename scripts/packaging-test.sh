@@ -1,0 +1,173 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# make check-packaging: builds the Debian package in a clean Debian, installs it
+# there, has DKMS build the module for the plain kernel (or KDIR=), and boots that
+# kernel with what is installed. Prints KTAP. Takes root, and 3 GB of disk.
+#
+# The clean Debian is a directory, of the release that this machine has, from the
+# archives that its apt uses: the compilers must be those of the kernel. What is
+# mounted there is mounted in a mount namespace of its own.
+#
+# usage: packaging-test.sh
+
+. "$(dirname "$0")/lib.sh"
+. "$TOP/scripts/tools.sh"
+. "$TOP/tests/lib/ktap.sh"
+
+package=nfnetlink-cttimeout-rust
+module=nfnetlink_cttimeout_rust
+
+[ "$(id -u)" -eq 0 ] || die "please run as root: it takes chroot and mount"
+if [ "${1:-}" != --in-namespace ]; then
+	kdir=$("$TOP/scripts/kernel.sh" plain) || exit
+	need_build_tools
+	need_commands debootstrap:debootstrap unshare:util-linux
+	export RUSTC BINDGEN LLVM_MAJOR
+	mkdir -p "$CACHE/chroot"
+	work=$(mktemp -d "$CACHE/chroot/packaging.XXXXXX")
+	trap 'rm -rf --one-file-system "$work"' EXIT
+	unshare --mount "$0" --in-namespace "$kdir" "$work"
+	exit
+fi
+
+kdir=$2 root=$3/root
+# A build directory's Makefile leads to the source; a build in the source is it.
+source=$(sed -n 's/^include \(.*\)\/Makefile$/\1/p' "$kdir/Makefile")
+release=$("${MAKE:-make}" -s -C "$kdir" kernelrelease) || exit
+suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
+version=$(sed -n '1s/.*(\(.*\)).*/\1/p' "$TOP/packaging/debian/changelog")
+log=$CACHE/logs/packaging
+
+in_root() { env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C DEBIAN_FRONTEND=noninteractive \
+	chroot "$root" "$@"; }
+
+# The archives of Debian that this machine's apt uses, one "deb" line each.
+debian_archives() {
+	have apt-get || die "this is no Debian system"
+	apt-get indextargets --format "deb \$(REPO_URI) \$(RELEASE) \$(COMPONENT)" \
+		'Created-By: Packages' 'Origin: Debian' | sort -u | grep " $suite"
+}
+
+# A clean Debian with the compilers that the kernel was built with, and with what
+# builds and checks packages. It is kept as an archive: it takes minutes to make.
+clean_debian() {
+	local archive rustc
+	mkdir -p "$root"
+	rustc=$(dpkg -S "$(readlink -f "$RUSTC")" 2>/dev/null | cut -d: -f1)
+	[ -n "$rustc" ] || die "RUSTC=$RUSTC is from no Debian package, so that the clean Debian cannot have it"
+	archive=$CACHE/chroot/$suite-$rustc-$(dpkg-query -W -f '${Version}' "$rustc")-clang-$LLVM_MAJOR.tar
+	if [ ! -f "$archive" ]; then
+		step "making a bare Debian $suite" "1 min" "$log-debootstrap.log" bare_debian "$root"
+		step "installing the tools there" "3 min" "$log-tools.log" install_tools "$rustc"
+		tar -C "$root" -cf "$archive.new" . && mv "$archive.new" "$archive"
+	else
+		tar -C "$root" -xf "$archive"
+	fi || exit
+}
+
+bare_debian() {
+	local mirror keyring
+	[ -n "$(debian_archives)" ] || apt_refresh
+	mirror=$(debian_archives | sed -n "s/^deb \(\S*\) $suite main$/\1/p")
+	for keyring in /usr/share/keyrings/debian-archive-keyring.{gpg,pgp}; do
+		[ ! -f "$keyring" ] || break
+	done
+	debootstrap --variant=minbase --include=ca-certificates --keyring="$keyring" \
+		"$suite" "$1" "${mirror:?}" || return
+	debian_archives >"$1/etc/apt/sources.list"
+	# The network as this machine's apt is told to use it
+	apt-config dump | grep -iE '^Acquire::https?::' >"$1/etc/apt/apt.conf.d/90network"
+	# Nothing is to be started in there.
+	printf '#!/bin/sh\nexit 101\n' >"$1/usr/sbin/policy-rc.d"
+	chmod +x "$1/usr/sbin/policy-rc.d"
+}
+
+install_tools() {
+	cp /etc/resolv.conf "$root/etc/"
+	in_root apt-get update && in_root apt-get -y dist-upgrade &&
+		in_root apt-get -y --no-install-recommends install build-essential debhelper dh-dkms \
+			lintian kmod cpio nfct netbase \
+			"$1" "clang-$LLVM_MAJOR" "lld-$LLVM_MAJOR" "llvm-$LLVM_MAJOR" "libclang1-$LLVM_MAJOR"
+}
+
+# The kernel as packages install it, but for its build directory: that is the
+# real one, and cannot be written to.
+install_kernel() {
+	local modules=$root/lib/modules/$release dir
+	for dir in "$kdir" "$source"; do
+		[ -n "$dir" ] || continue
+		mkdir -p "$root$dir"
+		mount --bind "$dir" "$root$dir" && mount -o remount,bind,ro "$root$dir" || exit
+	done
+	mkdir -p "$modules"
+	cp "$kdir"/modules.{order,builtin,builtin.modinfo} "$modules/"
+	(cd "$kdir" && find . -name '*.ko' -print0 | cpio -0pdm --quiet "$modules/kernel") || exit
+	ln -s "$kdir" "$modules/build"
+	in_root depmod "$release"
+}
+
+dkms_status() { in_root dkms status -m "$package" -v "$version" -k "$release" | sed 's/.*: //'; }
+installed_module() { in_root find "/lib/modules/$release" -name "$module.ko*" | sed "s,/lib/modules/$release/,,"; }
+alias_of() { in_root modprobe -S "$release" --show-depends nfnetlink-subsys-8; }
+
+clean_debian
+cp /etc/resolv.conf "$root/etc/"
+mount -t proc proc "$root/proc" && mount --rbind /dev "$root/dev" && mount -t tmpfs tmp "$root/tmp" || exit
+install_kernel
+mkdir -p "$root/root/project"
+(cd "$TOP" && cp -r Kbuild Kconfig Makefile LICENSE ./*.md Documentation docs include packaging scripts \
+	src tests .rustfmt.toml "$root/root/project") || exit
+
+echo "KTAP version 1"
+check "make deb builds the package" in_root make -C /root/project deb
+debs=/root/.cache/nfnetlink-cttimeout-rust/deb
+deb=$debs/$package-dkms_${version}_all.deb
+check "lintian has nothing to say" \
+	in_root lintian --allow-root --fail-on error,warning,info "$debs/${package}_${version}_amd64.changes"
+
+# Where an administrator puts what Debian does not have.
+cp "$BINDGEN" "$root/usr/local/bin/bindgen"
+install_package() {
+	in_root apt-get -y --no-install-recommends install "$deb" ||
+		{ cat "$root/var/lib/dkms/$package/$version/build/make.log" && return 1; }
+}
+check "the package can be installed" install_package
+check_eq "DKMS has built and installed the module" "$(dkms_status)" installed
+check_eq "where modprobe looks first" "$(installed_module)" "updates/dkms/$module.ko"
+check_eq "modinfo: alias" "$(in_root modinfo -k "$release" -F alias "$module")" nfnetlink-subsys-8
+check_eq "modinfo: vermagic" \
+	"$(in_root modinfo -k "$release" -F vermagic "$module" | cut -d' ' -f1)" "$release"
+check_eq "modprobe: the alias stands for this module, then for the choice" "$(alias_of | sed 's/ *$//')" \
+	"insmod /lib/modules/$release/updates/dkms/$module.ko
+$(sed -n 's/^install nfnetlink_cttimeout /install /p' "$root/etc/modprobe.d/$package-dkms.conf")"
+
+check "dkms remove" in_root dkms remove "$package/$version" -k "$release"
+check_eq "removes it" "$(installed_module)" ""
+in_root dkms add "$package/$version" >/dev/null 2>&1
+check "dkms build" in_root dkms build "$package/$version" -k "$release"
+check "dkms install" in_root dkms install "$package/$version" -k "$release"
+check_eq "installs it" "$(installed_module)" "updates/dkms/$module.ko"
+
+# Kernels that it is not for
+other=$root/lib/modules/$release-other
+cp -r "$root/lib/modules/$release" "$other" && rm "$other/build"
+mkdir "$other/build" && cp "$kdir/.config" "$other/build/"
+check_fails "a kernel without Rust metadata is passed over" "BUILD_EXCLUSIVE" \
+	in_root dkms build "$package/$version" -k "$release-other"
+in_root dkms build "$package/$version" -k "$release-other" >/dev/null 2>&1
+check_eq "in a way that installers take for no failure" "$?" 77
+rm -r "$other"
+
+# The guest's root file system is the machine's, so that it sees this one, too.
+console=$3/console
+"$TOP/scripts/vm.sh" -t 600 "$kdir" "$TOP/tests/packaging.sh" "$root" "$package/$version" >"$console" 2>&1
+status=$?
+sed -n '/^--- tests begin/,/^--- kernel log begins/{/^---/!p}' "$console" | sed 's/^/    /'
+check_eq "the guest is content" "$status" 0
+check "the guest's kernel log is clean" "$TOP/scripts/check-log.sh" "$console"
+cp "$console" "$log.console"
+
+check "the package can be purged" in_root apt-get -y purge "$package-dkms"
+check_eq "and leaves nothing" "$(installed_module; in_root find /etc/modprobe.d /var/lib/dkms /usr/src -name '*cttimeout*')" ""
+finish
