@@ -25,7 +25,7 @@ kbuild = $(MAKE) -C $(KDIR) M=$(CURDIR) RUSTC=$(RUSTC) BINDGEN=$(BINDGEN) \
 scripts_env = $(if $(filter command% environment%,$(origin KDIR)),KDIR='$(abspath $(KDIR))')
 
 .PHONY: all install clean help demo check check-checks conformance fuzz bench profile check-kdir \
-	deb check-packaging
+	doc rust-analyzer deb check-packaging
 
 all: check-kdir
 	+$(kbuild) modules
@@ -71,7 +71,23 @@ install: all
 clean:
 	find . -path ./.git -prune -o \( -name '*.o' -o -name '*.ko' -o -name '*.mod' \
 		-o -name '*.mod.c' -o -name '.*.cmd' -o -name '.*.d' \) -print | xargs -r rm -f
-	rm -f Module.symvers modules.order bindings_generated.rs
+	rm -rf Module.symvers modules.order bindings_generated.rs rustdoc rust-project.json
+
+# rustdoc and its warnings are the compiler's; so is the source of the standard library.
+RUSTDOC ?= $(dir $(shell command -v $(RUSTC)))rustdoc
+sources = $(realpath $(or $(wildcard $(KDIR)/source),$(KDIR)))
+
+# References to kernel headers lead to the kernel's source, as in its own documentation.
+doc: check-kdir
+	+$(kbuild) RUSTDOC=$(RUSTDOC) DOC=1 modules
+	@grep -Ehro 'href="srctree/[^"]+"' rustdoc/nfnetlink_cttimeout_rust | cut -d/ -f2- | tr -d '"' | sort -u | \
+		while read -r file; do test -e "$(sources)/$$file" || echo "warning: $(sources) has no $$file"; done
+	@find rustdoc/nfnetlink_cttimeout_rust -name '*.html' -exec sed -i 's,href="srctree/,href="$(sources)/,' {} +
+	@echo 'rustdoc/nfnetlink_cttimeout_rust/index.html'
+
+rust-analyzer: all
+	+$(kbuild) rust-analyzer
+	@scripts/rust-project.py rust-project.json bindings_generated.rs
 
 demo:
 	@env -u MAKEFLAGS -u LIBCLANG_PATH $(scripts_env) scripts/demo.sh
@@ -115,6 +131,8 @@ help:
 	@echo 'make profile              which kernel functions the instructions of a request are in'
 	@echo 'make KDIR=DIR             build nfnetlink_cttimeout_rust.ko for the kernel built in DIR'
 	@echo 'make KDIR=DIR install     install it with its modules (INSTALL_MOD_PATH= as usual)'
+	@echo 'make KDIR=DIR doc         what rustdoc makes of it, private items included'
+	@echo 'make KDIR=DIR rust-analyzer   rust-project.json, for editors'
 	@echo 'make clean                remove what the build made here'
 	@echo 'make deb                  Debian package for DKMS'
 	@echo 'make check-packaging      build and install that in a clean Debian, and boot a kernel with it (root)'

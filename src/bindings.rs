@@ -23,6 +23,7 @@
 use kernel::ffi;
 use pin_init::MaybeZeroable;
 
+#[doc(no_inline)]
 pub(crate) use kernel::bindings::*;
 
 include!(env!("CTTIMEOUT_BINDINGS"));

@@ -118,6 +118,32 @@ test_kdir() {
 		check_kdir BINDGEN="$work/bindgen"
 }
 
+# rustdoc's warnings are errors; what rust-project.json refers to must exist.
+test_doc() {
+	copy_sources
+	cp -r "$TOP/scripts" "$work/copy/"
+	check "make doc has no warnings" builds_silently doc
+	check "and documents what is private" \
+		test -f "$work/copy/rustdoc/${name}/cttimeout/policy/struct.Uses.html"
+	check_eq "and leaves no reference to a kernel header as it was" \
+		"$(grep -rl 'href="srctree/' "$work/copy/rustdoc/$name")" ""
+	check "make rust-analyzer has no warnings" builds_silently rust-analyzer
+	check_eq "both modules are in rust-project.json, and know the generated bindings" \
+		"$(python3 -c '
+import json, os, sys
+for crate in json.load(open(sys.argv[1]))["crates"]:
+    if crate["is_workspace_member"]:
+        print(crate["display_name"], os.path.getsize(crate["env"]["CTTIMEOUT_BINDINGS"]) > 0)
+' "$work/copy/rust-project.json")" "${name}_main True
+cttimeout_test_subsystem_main True"
+	# The real thing, where it is installed
+	if have rust-analyzer && rust-analyzer --version >/dev/null 2>&1; then
+		check "rust-analyzer finds no errors" sh -c 'cd "$1" && rust-analyzer diagnostics .' sh "$work/copy"
+	else
+		skip "rust-analyzer finds no errors" "rust-analyzer is not installed"
+	fi
+}
+
 # That nothing unsafe is there today is one thing; that it does not compile is
 # what keeps it so.
 test_forbidden() {
@@ -196,6 +222,7 @@ plain)
 	test_sources
 	test_kdir
 	test_build
+	test_doc
 	test_forbidden
 	test_graft
 	test_fragment

@@ -90,7 +90,7 @@ impl<S: Subsystem> DumpBuffer<'_, S> {
 
 /// # Safety
 ///
-/// To be called by the netlink core only, for a dump that [`Request::start_dump`] started.
+/// To be called by the netlink core only, for a dump that [`super::Request::start_dump`] started.
 pub(super) unsafe extern "C" fn fill<S: Subsystem, D: Dump<S>>(
     skb: *mut bindings::sk_buff,
     cb: *mut bindings::netlink_callback,
