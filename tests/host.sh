@@ -150,7 +150,7 @@ test_doc() {
 	cp -r "$TOP/scripts" "$work/copy/"
 	check "make doc has no warnings" builds_silently doc
 	check "and documents what is private" \
-		test -f "$work/copy/rustdoc/${name}/cttimeout/policy/struct.Uses.html"
+		test -f "$work/copy/rustdoc/${name}/cttimeout/commands/struct.Delete.html"
 	check_eq "and leaves no reference to a kernel header as it was" \
 		"$(grep -rl 'href="srctree/' "$work/copy/rustdoc/$name")" ""
 	check "make rust-analyzer has no warnings" builds_silently rust-analyzer
