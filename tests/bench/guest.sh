@@ -49,10 +49,13 @@ curve() {
 	try "$client" curve 101 "$1" ${sizes//,/ }
 }
 
-# race MILLISECONDS MODULE
+# race MILLISECONDS MODULE: two readers; then beside a writer, on a machine that
+# tracks some flows, as those do that have policies
 race() {
 	try "$client" race "$1" 10 0
+	try "$client" flood 5000 10.99.0.100
 	try "$client" race "$1" 10 1
+	try "$client" forget
 }
 
 # flood FLOWS POLICY...: lets flows use the policies, each as many
@@ -134,6 +137,7 @@ flows)
 	try "$client" namespaces "$2" "$dir/$c.ko" "$dir/$rust.ko"
 	;;
 race)
+	try network
 	in_turns "$pairs" race "$1"
 	;;
 profile)

@@ -104,7 +104,7 @@ def flow_bounds(flows):
 
 def race_bounds(race):
     """Two readers at once."""
-    for suffix, text, limit in (("", "2 clients", 1.0), ("-writer", "2 clients and a writer", 1.3)):
+    for suffix, text, limit in (("", "2 clients", 1.0), ("-writer", "2 clients and a writer, beside 5,000 flows", 1.3)):
         for name in ("get", "default-get"):
             yield against_c(race, f"{name} by {text}, throughput", f"race-{name}{suffix}", 10, limit, True)
 
@@ -152,7 +152,7 @@ def other_figures(flows, race, curve):
         sizes = sorted(set(flows.sizes(C, name)) | set(flows.sizes(RUST, name)))
         rows += [(flows, name, size, text.format(size) + ", instructions") for size in sizes]
     for name in ("race-get", "race-default-get"):
-        for suffix, text in (("", ""), ("-writer", " beside a writer")):
+        for suffix, text in (("", ""), ("-writer", " beside a writer and 5,000 flows")):
             rows.append((race, name + suffix, 10, f"{name[5:]} by 2 clients{text}, per second (emulated)"))
     for size in curve.sizes(RUST, "memory"):
         rows.append((curve, "memory", size, f"memory of a policy, of {size:,}, bytes"))
