@@ -18,6 +18,7 @@
 #include <net/netlink.h>
 
 #include "helpers.h"
+#include "trace/events/cttimeout.h"
 
 /* bindgen does not evaluate these macros. */
 const unsigned int CTTIMEOUT_CONST_HZ = HZ;

@@ -41,7 +41,7 @@ fi
 # Files are replaced only if they differ, so that an incremental build stays one.
 new=$(mktemp -d "$parent/.$name.XXXXXX") || die "cannot write to $parent"
 trap 'rm -rf "$new"' EXIT
-(cd "$top" && cp -p --parents Kbuild Kconfig include/*.h src/*.c $(find src -name '*.rs') "$new") || die "cannot copy"
+(cd "$top" && cp -p --parents Kbuild Kconfig $(find include src -name '*.[ch]' -o -name '*.rs') "$new") || die "cannot copy"
 mkdir -p "$parent/$name"
 (cd "$new" && find . -type f) | while read -r file; do
 	cmp -s "$new/$file" "$parent/$name/$file" ||

@@ -14,6 +14,7 @@ mod str;
 mod sync;
 #[cfg(CTTIMEOUT_KUNIT)]
 mod tests;
+mod trace;
 
 use kernel::prelude::*;
 

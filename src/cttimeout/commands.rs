@@ -22,7 +22,8 @@ use super::{
     policy::{
         retire,
         Entry,
-        Name, //
+        Name,
+        PolicyRef, //
     },
     table::{
         Cursor,
@@ -67,7 +68,8 @@ use crate::{
         },
     },
     sync::rcu_map::Place,
-    LocalModule,
+    trace,
+    LocalModule, //
 };
 
 /// The subsystem `NFNL_SUBSYS_CTNETLINK_TIMEOUT`.
@@ -149,7 +151,9 @@ fn replace<'a>(
     let timeouts = attrs
         .timeouts(policy.proto(), &mut table, ack)?
         .to_timeouts(req.net())?;
-    Ok(policy.replace(&timeouts, lock)?)
+    policy.replace(&timeouts, lock)?;
+    trace::replace(req.net(), policy.value().key(), policy);
+    Ok(())
 }
 
 fn create<'a>(
@@ -161,12 +165,15 @@ fn create<'a>(
     name: Name,
 ) -> Outcome<'a> {
     let mut table = TimeoutAttrTable::new();
-    let timeouts = attrs.timeouts(attrs.l4proto()?, &mut table, ack)?;
+    let proto = attrs.l4proto()?;
+    let timeouts = attrs.timeouts(proto, &mut table, ack)?;
     let entry = Entry::new(name);
     let policy = UniqueTimeout::new(l3num, timeouts, req.net(), entry, GFP_KERNEL_ACCOUNT)?;
     // The module stays as long as the policy is in the table.
     let module = ModuleRef::<LocalModule>::try_get().ok_or(Reason::GoingAway)?;
-    Ok(place.insert(Pinned::new(policy, module))?)
+    place.insert(Pinned::new(policy, module))?;
+    trace::create(req.net(), &name, l3num, proto);
+    Ok(())
 }
 
 /// `IPCTNL_MSG_TIMEOUT_GET`: answers with one policy or, in a dump, with all.
@@ -240,8 +247,14 @@ fn delete<'a>(
     found
         .with_owner(|policy| retire(policy.get()))
         .map_err(|reason| Refusal::at(name_attr, reason))?;
-    detach(found.remove().into_inner(), req.net());
+    let policy = found.remove().into_inner();
+    trace_delete(req, policy.borrow());
+    detach(policy, req.net());
     Ok(())
+}
+
+fn trace_delete(req: &Req<'_>, policy: PolicyRef<'_>) {
+    trace::delete(req.net(), policy.value().key(), policy);
 }
 
 fn flush(req: &Req<'_>, ack: &mut ExtAck<'_>, lock: &mut Locked<CtTimeout>) {
@@ -254,7 +267,11 @@ fn flush(req: &Req<'_>, ack: &mut ExtAck<'_>, lock: &mut Locked<CtTimeout>) {
             kept += u32::from(!retired);
             retired
         },
-        |policy| batch.push(policy.into_inner()),
+        |policy| {
+            let policy = policy.into_inner();
+            trace_delete(req, policy.borrow());
+            batch.push(policy);
+        },
     );
     drop(batch);
 

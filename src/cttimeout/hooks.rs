@@ -15,6 +15,7 @@ use super::{
 
 use crate::{
     net::conntrack::hooks::TimeoutHooks,
+    trace,
     LocalModule, //
 };
 
@@ -27,6 +28,14 @@ impl TimeoutHooks for Rules {
     type Value = Entry;
 
     fn find_get(policies: &Policies, name: &Name, rcu: &rcu::Guard) -> Option<RulePolicy> {
-        policies.get(name, rcu)?.try_use()
+        let policy = policies.get(name, rcu)?;
+        let user = policy.try_use()?;
+        trace::hold(name, policy);
+        Some(user)
+    }
+
+    fn put(policy: RulePolicy) {
+        let found = policy.borrow();
+        trace::release(found.value().key(), found);
     }
 }

@@ -62,6 +62,12 @@ pub(crate) trait TimeoutHooks: Send + Sync + 'static {
         name: &PaddedStr<TIMEOUT_NAME_MAX>,
         rcu: &rcu::Guard,
     ) -> Option<User<Self::Value>>;
+
+    /// Takes an object back from a rule, which may have outlived the object's name and its namespace.
+    /// Must not sleep.
+    fn put(user: User<Self::Value>) {
+        drop(user);
+    }
 }
 
 /// Hooks that are installed, standing on `P`, which provides their per-namespace data.
@@ -140,9 +146,8 @@ impl<H: TimeoutHooks, P: Provides<H::Data>> Registration<H, P> {
         // dropped last: until then the caller's read-side section keeps the code.
         let _module = unsafe { ModuleRef::<H::Module>::reclaim() };
         if let Some(timeout) = NonNull::new(timeout) {
-            // The rule may have outlived the object's name, and its namespace.
             // SAFETY: It comes from `into_c` in `find_get`, and is given back here.
-            drop(unsafe { User::<H::Value>::from_c(timeout) });
+            H::put(unsafe { User::from_c(timeout) });
         }
     }
 }

@@ -322,6 +322,12 @@ unsafe impl<T: Send + Sync + 'static> RcuPointer for Owner<T> {
 pub(crate) struct User<T>(Object<T>);
 
 impl<T> User<T> {
+    /// Borrows the object.
+    pub(crate) fn borrow(&self) -> TimeoutRef<'_, T> {
+        // SAFETY: By the type invariant of `Object`.
+        TimeoutRef::new(unsafe { tail_of(self.0.object) })
+    }
+
     /// The C pointer. The user is counted on.
     pub(super) fn into_c(self) -> *mut bindings::nf_ct_timeout {
         ManuallyDrop::new(self).0.object.as_ptr()

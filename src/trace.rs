@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tracepoints of the subsystem: what becomes of policies, and which rules use them.
+//!
+//! While nobody traces, each is an instruction that does nothing, which the kernel turns into a jump
+//! when somebody does (`CONFIG_JUMP_LABEL`). That is why the functions take things as they are, and
+//! look into them only then.
+//!
+//! `kernel::tracepoint::declare_trace!` does the same for tracepoints that the kernel crate's own
+//! bindings know.
+//!
+//! C header: `include/trace/events/cttimeout.h`, in this project.
+
+use kernel::prelude::*;
+
+use crate::{
+    net::{
+        conntrack::{
+            l4proto::L4Proto,
+            timeout::TimeoutRef,
+            TIMEOUT_NAME_MAX, //
+        },
+        netns::Net,
+    },
+    str::PaddedStr,
+};
+
+/// Hits a tracepoint if somebody traces; evaluates the arguments only then.
+///
+/// They must be what the tracepoint takes: pointers that are valid for reads, strings that are
+/// terminated.
+macro_rules! hit {
+    ($name:ident($($arg:expr),*)) => {
+        #[cfg(CONFIG_TRACEPOINTS)]
+        kernel::macros::paste! {
+            // SAFETY: It is a tracepoint, which has a static key.
+            if unsafe {
+                kernel::jump_label::static_branch_unlikely!(
+                    crate::bindings::[<__tracepoint_ $name>],
+                    kernel::bindings::tracepoint,
+                    key
+                )
+            } {
+                // SAFETY: By this macro's requirements.
+                unsafe { crate::bindings::[<rust_do_trace_ $name>]($($arg),*) };
+            }
+        }
+        #[cfg(not(CONFIG_TRACEPOINTS))]
+        {
+            let _ = || ($($arg),*);
+        }
+    };
+}
+
+/// The name of a policy.
+type Name = PaddedStr<TIMEOUT_NAME_MAX>;
+
+/// A request has created a policy.
+#[inline(always)]
+pub(crate) fn create(net: &Net, name: &Name, l3num: u16, proto: L4Proto) {
+    hit!(cttimeout_create(
+        net.as_raw(),
+        name.as_c_str().as_char_ptr(),
+        l3num,
+        proto.number()
+    ));
+}
+
+/// A request has replaced the timeouts of a policy.
+#[inline(always)]
+pub(crate) fn replace<T>(net: &Net, name: &Name, policy: TimeoutRef<'_, T>) {
+    hit!(cttimeout_replace(
+        net.as_raw(),
+        name.as_c_str().as_char_ptr(),
+        policy.l3num(),
+        policy.proto().number()
+    ));
+}
+
+/// A request has deleted a policy.
+#[inline(always)]
+pub(crate) fn delete<T>(net: &Net, name: &Name, policy: TimeoutRef<'_, T>) {
+    hit!(cttimeout_delete(
+        net.as_raw(),
+        name.as_c_str().as_char_ptr(),
+        policy.l3num(),
+        policy.proto().number()
+    ));
+}
+
+/// A rule has got a policy, which has so many users now.
+#[inline(always)]
+pub(crate) fn hold<T>(name: &Name, policy: TimeoutRef<'_, T>) {
+    hit!(cttimeout_hold(
+        name.as_c_str().as_char_ptr(),
+        policy.users()
+    ));
+}
+
+/// A rule lets go of a policy, which has so many users without it.
+#[inline(always)]
+pub(crate) fn release<T>(name: &Name, policy: TimeoutRef<'_, T>) {
+    hit!(cttimeout_release(
+        name.as_c_str().as_char_ptr(),
+        policy.users().saturating_sub(1)
+    ));
+}
