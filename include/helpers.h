@@ -28,6 +28,7 @@ void cttimeout_helper_module_put(struct module *module);
 void *cttimeout_helper_rcu_dereference(void *const *place);
 
 bool cttimeout_helper_refcount_inc_not_zero(struct refcount_struct *r);
+bool cttimeout_helper_refcount_sub_and_test(int i, struct refcount_struct *r);
 
 void cttimeout_helper_list_add_tail_rcu(struct list_head *entry,
 					struct list_head *head);

@@ -48,6 +48,11 @@ bool cttimeout_helper_refcount_inc_not_zero(struct refcount_struct *r)
 	return refcount_inc_not_zero(r);
 }
 
+bool cttimeout_helper_refcount_sub_and_test(int i, struct refcount_struct *r)
+{
+	return refcount_sub_and_test(i, r);
+}
+
 /* linux/rculist.h */
 
 void cttimeout_helper_list_add_tail_rcu(struct list_head *entry,

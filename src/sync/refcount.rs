@@ -24,6 +24,11 @@ pub(crate) trait RefcountExt {
     /// success.
     fn dec_if_one(&self) -> bool;
 
+    /// Decrements the count by so many, and tells whether it is zero now.
+    ///
+    /// Provides release ordering, and acquire ordering if it is zero.
+    fn sub_and_test(&self, count: i32) -> bool;
+
     /// The count at this moment.
     fn read(&self) -> u32;
 }
@@ -43,6 +48,12 @@ impl RefcountExt for Refcount {
     fn dec_if_one(&self) -> bool {
         // SAFETY: The pointer comes from a reference to a `refcount_t`.
         unsafe { bindings::refcount_dec_if_one(as_raw(self)) }
+    }
+
+    #[inline]
+    fn sub_and_test(&self, count: i32) -> bool {
+        // SAFETY: The pointer comes from a reference to a `refcount_t`.
+        unsafe { bindings::cttimeout_helper_refcount_sub_and_test(count, as_raw(self)) }
     }
 
     #[inline]

@@ -5,7 +5,10 @@
 //! C header:
 //! [`include/net/netfilter/nf_conntrack_core.h`](srctree/include/net/netfilter/nf_conntrack_core.h)
 
-use core::ptr;
+use core::ptr::{
+    self,
+    NonNull, //
+};
 
 use kernel::{
     alloc::KVVec,
@@ -13,11 +16,7 @@ use kernel::{
         c_int,
         c_void, //
     },
-    prelude::*,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
-    },
+    prelude::*, //
 };
 
 use super::timeout::{
@@ -43,9 +42,100 @@ pub(crate) fn detach<T>(owner: Owner<T>, net: &Net) {
 }
 
 /// Takes an object off all flows in `net`. Sleeps.
+///
+/// This does what `nf_ct_untimeout()` does, but gives all references back in one step in the end.
 fn walk<T>(net: &Net, timeout: &Timeout<T>) {
-    // SAFETY: The namespace is valid, and our reference keeps the object.
-    unsafe { bindings::nf_ct_untimeout(net.as_raw(), timeout.as_raw().as_ptr()) };
+    let mut walk = Walk {
+        object: timeout.as_raw().as_ptr(),
+        found: 0,
+    };
+    // SAFETY: The callback takes the pointer for what it is.
+    unsafe { for_each_flow(net, detach_if_found, (&raw mut walk).cast()) };
+    // SAFETY: So many flows had a reference each, and do not know the object any more.
+    unsafe { timeout.put_others(walk.found) };
+}
+
+/// Calls a function for each flow of a namespace. Sleeps between calls.
+///
+/// # Safety
+///
+/// `callback` must be sound to call with any flow, under the lock of its bucket, and with `data`. It
+/// must return zero, so that the flow stays.
+unsafe fn for_each_flow(
+    net: &Net,
+    callback: unsafe extern "C" fn(*mut bindings::nf_conn, *mut c_void) -> c_int,
+    data: *mut c_void,
+) {
+    let data = bindings::nf_ct_iter_data {
+        net: net.as_raw(),
+        data,
+        ..Default::default()
+    };
+    // SAFETY: The namespace is valid; about the callback, the caller makes a promise.
+    unsafe { bindings::nf_ct_iterate_cleanup_net(Some(callback), &data) };
+}
+
+/// Where a flow has its timeout object, in the hands of somebody who walks the flow table.
+///
+/// Packets read it at any time, so it is accessed by whole words: READ_ONCE(), WRITE_ONCE().
+///
+/// # Invariants
+///
+/// The flow is valid, and the lock of its bucket is held.
+struct Slot(NonNull<*mut bindings::nf_ct_timeout>);
+
+impl Slot {
+    /// The slot of a flow, if flows of its kind have one.
+    ///
+    /// # Safety
+    ///
+    /// The flow must be valid, and the lock of its bucket held, as long as the slot is.
+    #[inline(always)]
+    unsafe fn of(ct: *const bindings::nf_conn) -> Option<Self> {
+        // INVARIANT: By the caller's promise.
+        // SAFETY: The flow's extension is either absent or valid as long as the flow is.
+        unsafe {
+            let ext = bindings::cttimeout_helper_nf_ct_timeout_find(ct);
+            (!ext.is_null()).then(|| Self(NonNull::new_unchecked(&raw mut (*ext).timeout)))
+        }
+    }
+
+    fn read(&self) -> *mut bindings::nf_ct_timeout {
+        // SAFETY: By the type invariant.
+        unsafe { self.0.as_ptr().read_volatile() }
+    }
+
+    /// Takes the object away, whose reference is the caller's now.
+    ///
+    /// Who frees a flow first takes it out of the table, under the lock that we run under, so it does
+    /// not give the same reference back a second time.
+    fn clear(&self) {
+        // SAFETY: By the type invariant, and nobody else writes under the lock.
+        unsafe { self.0.as_ptr().write_volatile(ptr::null_mut()) };
+    }
+}
+
+/// One object, on the way through the flow table.
+struct Walk {
+    object: *mut bindings::nf_ct_timeout,
+    /// How many flows had it.
+    found: i32,
+}
+
+/// Takes the object off a flow; the flow itself stays, and its reference is not given back yet.
+///
+/// # Safety
+///
+/// To be called by `nf_ct_iterate_cleanup_net()` only, which holds the lock of the flow's bucket,
+/// with a pointer to a [`Walk`] that nobody else uses.
+unsafe extern "C" fn detach_if_found(ct: *mut bindings::nf_conn, data: *mut c_void) -> c_int {
+    // SAFETY: By this function's contract.
+    let (walk, slot) = unsafe { (&mut *data.cast::<Walk>(), Slot::of(ct)) };
+    if let Some(slot) = slot.filter(|slot| slot.read() == walk.object) {
+        slot.clear();
+        walk.found += 1;
+    }
+    0
 }
 
 /// A number of objects to be taken off all flows of a namespace, in one walk, when it is dropped.
@@ -98,13 +188,14 @@ impl<T> Drop for DetachBatch<'_, T> {
             );
         }
         let listed: &[Timeout<T>] = timeouts;
-        let data = bindings::nf_ct_iter_data {
-            net: self.net.as_raw(),
-            data: (&raw const listed).cast_mut().cast(),
-            ..Default::default()
-        };
-        // SAFETY: The callback takes `data.data` for what it is, a slice that outlives the call.
-        unsafe { bindings::nf_ct_iterate_cleanup_net(Some(detach_if_listed::<T>), &data) };
+        // SAFETY: The callback takes the pointer for what it is, a slice that outlives the call.
+        unsafe {
+            for_each_flow(
+                self.net,
+                detach_if_listed::<T>,
+                (&raw const listed).cast_mut().cast(),
+            );
+        }
     }
 }
 
@@ -125,24 +216,16 @@ unsafe extern "C" fn compare_addresses<T>(a: *const c_void, b: *const c_void) ->
 /// with a pointer to a sorted slice of `Timeout<T>`.
 unsafe extern "C" fn detach_if_listed<T>(ct: *mut bindings::nf_conn, data: *mut c_void) -> c_int {
     // SAFETY: By this function's contract.
-    let listed = unsafe { *data.cast::<&[Timeout<T>]>() };
-    // SAFETY: The flow is valid. Its extension is either absent or valid as long as the flow is.
-    let slot = unsafe {
-        let ext = bindings::cttimeout_helper_nf_ct_timeout_find(ct);
-        if ext.is_null() {
-            return 0;
-        }
-        Atomic::from_ptr(&raw mut (*ext).timeout)
+    let (listed, slot) = unsafe { (*data.cast::<&[Timeout<T>]>(), Slot::of(ct)) };
+    let Some(slot) = slot else {
+        return 0;
     };
-
-    let object = slot.load(Relaxed);
+    let object = slot.read();
     let found = listed.binary_search_by(|timeout| timeout.as_raw().as_ptr().cmp(&object));
     if let Some(timeout) = found.ok().and_then(|at| listed.get(at)) {
-        // Who frees a flow first takes it out of the table, under the lock that we run under, so it
-        // does not give the same reference back a second time.
-        slot.store(ptr::null_mut(), Relaxed);
+        slot.clear();
         // SAFETY: It is the flow's reference that we give back; `timeout` is another.
-        unsafe { timeout.put_another() };
+        unsafe { timeout.put_others(1) };
     }
     0
 }

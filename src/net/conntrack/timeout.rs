@@ -378,14 +378,14 @@ impl<T> Timeout<T> {
         Ok(())
     }
 
-    /// Gives back a reference that somebody else has had.
+    /// Gives back references that others have had.
     ///
     /// # Safety
     ///
-    /// There must be such a reference, and it must not be used nor given back any more.
-    pub(super) unsafe fn put_another(&self) {
-        // SAFETY: Our reference keeps the object, and so this is not the last one.
-        unsafe { refcount(self.0.object) }.dec();
+    /// There must be so many, and they must not be used nor given back any more.
+    pub(super) unsafe fn put_others(&self, count: i32) {
+        // SAFETY: Our reference keeps the object.
+        let _never = unsafe { refcount(self.0.object) }.sub_and_test(count);
     }
 
     /// The address of the object.
