@@ -101,7 +101,7 @@ profile() {
 	done
 	# The first time, caches are filled.
 	for _ in 1 2; do
-		for operation in delete create get replace dump; do
+		for operation in delete create get replace dump default-get; do
 			try "$client" once "$operation" 9
 		done
 	done

@@ -21,7 +21,7 @@ import sys
 MODULES = "nfnetlink_cttimeout", "nfnetlink_cttimeout_rust"
 # What the guest does with each module. It does all requests twice, and calls the
 # pair of hooks six times; the last time counts.
-REQUESTS = "delete", "create", "get", "replace", "dump"
+REQUESTS = "delete", "create", "get", "replace", "dump", "default-get"
 HOOKS = "find and put, by a rule"
 # All requests come through the first, the calls of hooks through the second.
 ENTRIES = "nfnetlink_rcv", "call_hooks"

@@ -11,6 +11,7 @@ pub fn run(operation: &str, index: usize) -> Result<()> {
     let message = match operation {
         "create" => client.create(index, TCP),
         "get" => client.get(index),
+        "default-get" => client.default_get(),
         "replace" => client.replace(index, 100),
         "delete" => client.delete(index),
         "flush" => client.flush(),
