@@ -132,7 +132,7 @@ fn replace<'a>(
     ack: &mut ExtAck<'_>,
     attrs: RequestAttrs<'a>,
     l3num: u16,
-    mut found: Found<'_>,
+    found: Found<'_>,
 ) -> Outcome<'a> {
     let (policy, lock) = found.get_locked();
     if policy.l3num() != l3num {
@@ -180,11 +180,11 @@ fn create<'a>(
 struct Get;
 
 impl RcuCommand<CtTimeout> for Get {
-    fn call(req: &Req<'_>, ack: &mut ExtAck<'_>, rcu: ReadSection) -> Result {
+    fn call(req: Req<'_>, ack: &mut ExtAck<'_>, rcu: ReadSection) -> Result {
         if req.is_dump() {
             return req.start_dump::<Get>(rcu);
         }
-        get(req, &rcu).map_err(|refusal| refusal.report(ack))
+        get(&req, &rcu).map_err(|refusal| refusal.report(ack))
     }
 }
 
@@ -309,8 +309,8 @@ fn default_set<'a>(
 struct DefaultGet;
 
 impl RcuCommand<CtTimeout> for DefaultGet {
-    fn call(req: &Req<'_>, ack: &mut ExtAck<'_>, _rcu: ReadSection) -> Result {
-        default_get(req).map_err(|refusal| refusal.report(ack))
+    fn call(req: Req<'_>, ack: &mut ExtAck<'_>, _rcu: ReadSection) -> Result {
+        default_get(&req).map_err(|refusal| refusal.report(ack))
     }
 }
 

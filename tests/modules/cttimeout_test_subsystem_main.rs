@@ -113,7 +113,7 @@ impl MutexCommand<Totals> for Add {
 struct Get;
 
 impl RcuCommand<Totals> for Get {
-    fn call(req: &Request<'_, Totals>, _ack: &mut ExtAck<'_>, _rcu: ReadSection) -> Result {
+    fn call(req: Request<'_, Totals>, _ack: &mut ExtAck<'_>, _rcu: ReadSection) -> Result {
         req.reply(1, |msg| msg.put_be32(NUMBER, req.data().0.load(Relaxed)))
     }
 }

@@ -179,7 +179,7 @@ impl<T> Drop for DetachBatch<'_, T> {
         // The kernel's sort is a heap sort: it needs no stack to speak of.
         // SAFETY: The arguments describe the slice, and any order of its elements is fine.
         unsafe {
-            bindings::sort(
+            bindings::sort_nonatomic(
                 timeouts.as_mut_ptr().cast(),
                 timeouts.len(),
                 size_of::<Timeout<T>>(),
@@ -201,7 +201,7 @@ impl<T> Drop for DetachBatch<'_, T> {
 
 /// # Safety
 ///
-/// To be called by `sort()` only, on a slice of `Timeout<T>`.
+/// To be called by `sort_nonatomic()` only, on a slice of `Timeout<T>`.
 unsafe extern "C" fn compare_addresses<T>(a: *const c_void, b: *const c_void) -> c_int {
     // SAFETY: Both point to elements of the slice.
     let (a, b) = unsafe { (&*a.cast::<Timeout<T>>(), &*b.cast::<Timeout<T>>()) };

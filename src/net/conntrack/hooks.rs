@@ -73,7 +73,9 @@ pub(crate) trait TimeoutHooks: Send + Sync + 'static {
 /// Hooks that are installed, standing on `P`, which provides their per-namespace data.
 ///
 /// When it is dropped, the slot is cleared, those who are using it are waited for, and then `P`
-/// goes.
+/// goes. That is for the module to do when it ends, and not before: a rule gives its object back to
+/// whatever is in the slot by then, and the module's references that rules have are what keeps it
+/// there.
 pub(crate) struct Registration<H: TimeoutHooks, P: Provides<H::Data>> {
     hooks: &'static bindings::nf_ct_timeout_hooks,
     _below: P,

@@ -176,7 +176,7 @@ impl<'t, 'a> TimeoutAttrs<'t, 'a> {
     /// Makes them the defaults of `net`; those that are absent stay as they are.
     ///
     /// Packets see each new value at once.
-    pub(crate) fn set_defaults(self, net: &Net, _lock: &mut impl WriteLock) -> Result {
+    pub(crate) fn set_defaults(self, net: &Net, _lock: &impl WriteLock) -> Result {
         // SAFETY: Null asks the tracker to write to its own data in `net`.
         unsafe { self.convert(net, ptr::null_mut()) }
     }

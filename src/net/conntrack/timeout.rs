@@ -385,7 +385,8 @@ impl<T> Timeout<T> {
     /// There must be so many, and they must not be used nor given back any more.
     pub(super) unsafe fn put_others(&self, count: i32) {
         // SAFETY: Our reference keeps the object.
-        let _never = unsafe { refcount(self.0.object) }.sub_and_test(count);
+        let none_left = unsafe { refcount(self.0.object) }.sub_and_test(count);
+        debug_assert!(!none_left);
     }
 
     /// The address of the object.
@@ -479,7 +480,7 @@ impl<'a, T> TimeoutRef<'a, T> {
     ///
     /// Packets that are being processed see, for each state, the old value or the new one. `_lock`
     /// keeps two replacements from mixing.
-    pub(crate) fn replace(self, timeouts: &Timeouts, _lock: &mut impl WriteLock) -> Result {
+    pub(crate) fn replace(self, timeouts: &Timeouts, _lock: &impl WriteLock) -> Result {
         if timeouts.proto().number() != self.proto().number() {
             return Err(EINVAL);
         }

@@ -36,8 +36,9 @@ use crate::{
 
 /// How all objects of a namespace are sent, buffer by buffer.
 pub(crate) trait Dump<S: Subsystem>: 'static {
-    /// Where to go on. All zeros is the beginning.
-    type Cursor: Zeroable;
+    /// Where to go on. All zeros is the beginning. It is never dropped, and each buffer may be filled by
+    /// another thread.
+    type Cursor: Copy + Send + Zeroable;
 
     /// A number that changes when objects come or go; never zero.
     fn generation(data: &S::Data) -> u32;

@@ -24,7 +24,7 @@
 //! struct Get;
 //!
 //! impl RcuCommand<Counters> for Get {
-//!     fn call(req: &Request<'_, Counters>, ack: &mut ExtAck<'_>, _rcu: ReadSection) -> Result {
+//!     fn call(req: Request<'_, Counters>, ack: &mut ExtAck<'_>, _rcu: ReadSection) -> Result {
 //!         let attr = req.attrs().get(1).ok_or_else(|| {
 //!             ack.set_missing(1);
 //!             EINVAL
@@ -115,7 +115,7 @@ pub(crate) trait MutexCommand<S: Subsystem> {
 /// A command that runs under RCU, in parallel to all others. It must not sleep.
 pub(crate) trait RcuCommand<S: Subsystem> {
     /// Carries out the command. An error becomes the answer.
-    fn call(req: &Request<'_, S>, ack: &mut ExtAck<'_>, rcu: ReadSection) -> Result;
+    fn call(req: Request<'_, S>, ack: &mut ExtAck<'_>, rcu: ReadSection) -> Result;
 }
 
 /// An entry of a subsystem's table of commands (`struct nfnl_callback`).
@@ -188,7 +188,7 @@ impl<S: Subsystem> Callback<S> {
         let section = ReadSection {
             guard: rcu::read_lock(),
         };
-        from_result(|| C::call(&req, &mut ack, section).map(|()| 0))
+        from_result(|| C::call(req, &mut ack, section).map(|()| 0))
     }
 }
 
@@ -298,7 +298,7 @@ impl<'a, S: Subsystem> Request<'a, S> {
     }
 
     /// The subsystem's data in that namespace.
-    pub(crate) fn data(&self) -> &'a S::Data {
+    pub(crate) fn data(&self) -> &S::Data {
         // SAFETY: By the type invariants.
         unsafe { netns::data(self.net()) }
     }
@@ -358,8 +358,9 @@ impl<'a, S: Subsystem> Request<'a, S> {
     /// Starts to send all objects, as `D` writes them.
     ///
     /// Returns `EINTR` when that worked: it tells the core that no further answer is due. Sleeps,
-    /// and so consumes the read-side section.
-    pub(crate) fn start_dump<D: Dump<S>>(&self, section: ReadSection) -> Result {
+    /// and so consumes the read-side section, and the request, whose data the section protects. The
+    /// caller must not be in another read-side section.
+    pub(crate) fn start_dump<D: Dump<S>>(self, section: ReadSection) -> Result {
         let module = this_module::<S::Module>().as_ptr();
         let mut control = bindings::netlink_dump_control {
             dump: Some(dump::fill::<S, D>),
@@ -371,8 +372,8 @@ impl<'a, S: Subsystem> Request<'a, S> {
         let _module = ModuleRef::<S::Module>::try_get().ok_or(EPROTONOSUPPORT)?;
 
         drop(section);
-        // SAFETY: By the invariant of `ReadSection`, the core's read lock is the only one left, and
-        // nothing that it protects is used below. The other arguments are the core's own, and the
+        // SAFETY: By the invariant of `ReadSection`, the core's read lock is still held, and nothing
+        // that it protects is used below. The other arguments are the core's own, and the
         // message is kept by a reference of the dump's.
         to_result(unsafe {
             bindings::rcu_read_unlock();

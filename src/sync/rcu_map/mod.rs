@@ -127,10 +127,13 @@ pub(crate) unsafe trait Key: AsBytes + Copy + Eq {}
 
 /// Evidence that no other writer runs.
 ///
+/// An exclusive reference is what it takes to change which entries there are. A shared one tells that
+/// this thread is the writer, and does for what leaves the entries where they are.
+///
 /// # Safety
 ///
 /// At any time there must be at most one value of the type in use, over all threads, and what was
-/// written while one existed must be visible to whoever has the next.
+/// written while one existed must be visible to whoever has the next. The type must not be [`Sync`].
 pub(crate) unsafe trait WriteLock {}
 
 /// An element of an [`RcuMap`], part of what `P` points to or all of it: a key, and its places in the
@@ -406,6 +409,14 @@ where
         self.changed();
         // SAFETY: The node came from `into_raw` in `insert`, and is no longer in the map.
         unsafe { P::from_raw(node) }
+    }
+
+    /// Removes the entry that has been there longest.
+    pub(crate) fn remove_first(&self, _lock: &mut L) -> Option<P> {
+        // SAFETY: Null asks for the first element.
+        let first = unsafe { self.order.next(ptr::null_mut(), &rcu::read_lock()) }?;
+        // SAFETY: The node is in the map, and `lock` excludes other writers.
+        Some(unsafe { self.remove(Self::node(first)) })
     }
 
     /// Removes the entries for which `condemned` returns true, and hands them to `removed`.

@@ -77,9 +77,12 @@ where
     P: RcuPointer<Target = Node<K>>,
     L: WriteLock,
 {
-    /// The entry and the lock, for what only the writer may do with it.
-    pub(crate) fn get_locked(&mut self) -> (P::Borrowed<'_>, &mut L) {
-        // SAFETY: By the type invariant the map owns the node, and removing it consumes `self`.
+    /// The entry, and evidence of the lock for what only the writer may do with it.
+    ///
+    /// The lock is shared, not exclusive, so that it does not do for removing entries meanwhile.
+    pub(crate) fn get_locked(&self) -> (P::Borrowed<'_>, &L) {
+        // SAFETY: By the type invariant the map owns the node. To remove it takes `self`, or the lock
+        // exclusively, which `self` borrows.
         (unsafe { P::borrow(self.node) }, self.lock)
     }
 
