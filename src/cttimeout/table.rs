@@ -46,6 +46,13 @@ pub(crate) type Vacancy<'m> = rcu_map::Vacancy<'m, Name, Owned, Locked<CtTimeout
 /// A place in a dump.
 pub(crate) type Cursor = rcu_map::Cursor<Name>;
 
+impl Policies {
+    /// Drops so many policies at most; tells whether there may be more.
+    fn drop_some(&self, lock: &mut Locked<CtTimeout>) -> bool {
+        (0..1024).all(|_| self.remove_first(lock).is_some())
+    }
+}
+
 impl PerNet for Policies {
     fn init() -> impl PinInit<Self, Error> {
         Self::new()
@@ -61,7 +68,7 @@ impl PerNet for Policies {
         if self.is_empty(&rcu::read_lock()) {
             return;
         }
-        let mut lock = nfnetlink::lock::<CtTimeout>();
-        self.remove_if(&mut lock, |_| true, drop);
+        // In portions: this namespace may have millions, and all others share the mutex.
+        while self.drop_some(&mut nfnetlink::lock::<CtTimeout>()) {}
     }
 }
