@@ -75,9 +75,13 @@ profile() {
 	cat "$results/PROFILE.md"
 }
 
-kdir=$("$TOP/scripts/kernel.sh" plain) || exit
+kdir=$("$TOP/scripts/kernel.sh" bench) || exit
 need_build_tools
 modules=$(build_for "$kdir") || exit
+# The same without tracepoints, to see what they cost while they are off.
+untraced=$("$TOP/scripts/module.sh" "$kdir" NO_TRACE=1) || exit
+mkdir -p "$modules/untraced"
+cp "$untraced/nfnetlink_cttimeout_rust.ko" "$modules/untraced/"
 mkdir -p "$CACHE/results"
 results=$(mktemp -d "$CACHE/results/bench-$(date +%Y%m%d-%H%M%S).XXXX")
 guest=$TOP/tests/bench/guest.sh

@@ -4,7 +4,7 @@
 # Gets a kernel to build and test the module with, and prints the directory it
 # was built in.
 #
-# usage: kernel.sh [plain|debug|builtin|uml]
+# usage: kernel.sh [plain|debug|builtin|bench|uml]
 #
 # "builtin" has the module grafted into its source tree and linked in; "uml" is
 # user-mode Linux, a kernel that runs as a process of the host.
@@ -173,10 +173,10 @@ case $flavour in
 	check_config "$2" "$3"
 	exit
 	;;
-plain | builtin) estimate="8 min" ;;
+plain | builtin | bench) estimate="8 min" ;;
 debug) estimate="11 min" ;;
 uml) estimate="6 min" ;;
-*) die "usage: kernel.sh [plain|debug|builtin|uml]" ;;
+*) die "usage: kernel.sh [plain|debug|builtin|bench|uml]" ;;
 esac
 
 if [ -n "${KDIR:-}" ]; then

@@ -30,8 +30,8 @@ use crate::{
 /// They must be what the tracepoint takes: pointers that are valid for reads, strings that are
 /// terminated.
 macro_rules! hit {
-    ($name:ident($($arg:expr),*)) => {
-        #[cfg(CONFIG_TRACEPOINTS)]
+    ($name:ident($($arg:ident: $value:expr),*)) => {
+        #[cfg(all(CONFIG_TRACEPOINTS, not(CTTIMEOUT_NO_TRACE)))]
         kernel::macros::paste! {
             // SAFETY: It is a tracepoint, which has a static key.
             if unsafe {
@@ -41,13 +41,14 @@ macro_rules! hit {
                     key
                 )
             } {
+                $(let $arg = $value;)*
                 // SAFETY: By this macro's requirements.
                 unsafe { crate::bindings::[<rust_do_trace_ $name>]($($arg),*) };
             }
         }
-        #[cfg(not(CONFIG_TRACEPOINTS))]
+        #[cfg(not(all(CONFIG_TRACEPOINTS, not(CTTIMEOUT_NO_TRACE))))]
         {
-            let _ = || ($($arg),*);
+            let _ = || ($($value),*);
         }
     };
 }
@@ -59,10 +60,10 @@ type Name = PaddedStr<TIMEOUT_NAME_MAX>;
 #[inline(always)]
 pub(crate) fn create(net: &Net, name: &Name, l3num: u16, proto: L4Proto) {
     hit!(cttimeout_create(
-        net.as_raw(),
-        name.as_c_str().as_char_ptr(),
-        l3num,
-        proto.number()
+        net: net.as_raw(),
+        name: name.as_c_str().as_char_ptr(),
+        l3num: l3num,
+        proto: proto.number()
     ));
 }
 
@@ -70,10 +71,10 @@ pub(crate) fn create(net: &Net, name: &Name, l3num: u16, proto: L4Proto) {
 #[inline(always)]
 pub(crate) fn replace<T>(net: &Net, name: &Name, policy: TimeoutRef<'_, T>) {
     hit!(cttimeout_replace(
-        net.as_raw(),
-        name.as_c_str().as_char_ptr(),
-        policy.l3num(),
-        policy.proto().number()
+        net: net.as_raw(),
+        name: name.as_c_str().as_char_ptr(),
+        l3num: policy.l3num(),
+        proto: policy.proto().number()
     ));
 }
 
@@ -81,10 +82,10 @@ pub(crate) fn replace<T>(net: &Net, name: &Name, policy: TimeoutRef<'_, T>) {
 #[inline(always)]
 pub(crate) fn delete<T>(net: &Net, name: &Name, policy: TimeoutRef<'_, T>) {
     hit!(cttimeout_delete(
-        net.as_raw(),
-        name.as_c_str().as_char_ptr(),
-        policy.l3num(),
-        policy.proto().number()
+        net: net.as_raw(),
+        name: name.as_c_str().as_char_ptr(),
+        l3num: policy.l3num(),
+        proto: policy.proto().number()
     ));
 }
 
@@ -92,8 +93,8 @@ pub(crate) fn delete<T>(net: &Net, name: &Name, policy: TimeoutRef<'_, T>) {
 #[inline(always)]
 pub(crate) fn hold<T>(name: &Name, policy: TimeoutRef<'_, T>) {
     hit!(cttimeout_hold(
-        name.as_c_str().as_char_ptr(),
-        policy.users()
+        name: name.as_c_str().as_char_ptr(),
+        users: policy.users()
     ));
 }
 
@@ -101,7 +102,7 @@ pub(crate) fn hold<T>(name: &Name, policy: TimeoutRef<'_, T>) {
 #[inline(always)]
 pub(crate) fn release<T>(name: &Name, policy: TimeoutRef<'_, T>) {
     hit!(cttimeout_release(
-        name.as_c_str().as_char_ptr(),
-        policy.users().saturating_sub(1)
+        name: name.as_c_str().as_char_ptr(),
+        users: policy.users().saturating_sub(1)
     ));
 }

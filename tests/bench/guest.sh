@@ -49,6 +49,18 @@ curve() {
 	try "$client" curve 101 "$1" ${sizes//,/ }
 }
 
+# zones POLICIES MODULE: what Open vSwitch makes of so many policies
+zones() { try "$client" zones $(($1 / 6)); }
+
+# untraced: this module without tracepoints
+untraced() {
+	echo "PROGRESS untraced"
+	try insmod "$dir/untraced/$rust.ko"
+	echo "RUN untraced 1"
+	try "$client" curve 101 0 1 10
+	try rmmod $rust
+}
+
 # race MILLISECONDS MODULE: two readers; then beside a writer, on a machine that
 # tracks some flows, as those do that have policies
 race() {
@@ -129,6 +141,8 @@ case $mode in
 curve)
 	try insmod "$dir/hookbench.ko"
 	in_turns "$pairs" curve "$1" "$2" "$3"
+	in_turns 1 zones "$1"
+	untraced
 	;;
 flows)
 	try network

@@ -17,10 +17,10 @@ from plot import picture
 
 COMMANDS = "create", "get", "replace", "delete"
 CURVES = (("create", "create"), ("get", "get"), ("replace", "replace"), ("delete", "delete"),
-          ("dump", "dump, per policy"), ("hooks", "find and put, by a rule"),
+          ("default-get", "default-get"), ("dump", "dump, per policy"), ("hooks", "find and put, by a rule"),
           ("hooks-few", "find and put, of the same 64"))
 # In user-mode Linux, a system call takes so long that the commands tell nothing.
-NATIVE_CURVES = CURVES[4:]
+NATIVE_CURVES = CURVES[5:]
 
 
 class Bound:
@@ -66,7 +66,7 @@ def against_itself(figures, title, name, size, small, limit):
 
 
 def curve_bounds(curve):
-    """Commands, dumps and hooks as the table grows."""
+    """Commands and dumps as the table grows."""
     largest = curve.sizes(RUST, "get")[-1]
     for name in COMMANDS:
         for size in (1, 10):
@@ -76,7 +76,6 @@ def curve_bounds(curve):
     for size in curve.common("dump"):
         yield against_c(curve, "dump", "dump", size, 1.0)
     yield against_itself(curve, "dump, per policy", "dump", largest, 1000, 1.2)
-    yield from hook_bounds(curve, "find and put, by a rule")
 
 
 def hook_bounds(figures, title):
@@ -110,10 +109,11 @@ def race_bounds(race):
 
 
 def memory_bounds(curve, flows):
-    for size in curve.common("memory"):
-        yield Bound(f"memory of a policy, {count(size)}", "Rust - C",
-                    [a - b for a, b in zip(curve.all(RUST, "memory", size), curve.all(C, "memory", size))],
-                    16, unit=" bytes")
+    for name, text in ("memory", "all TCP"), ("memory-zones", "as Open vSwitch makes them"):
+        for size in curve.common(name):
+            yield Bound(f"memory of a policy, {count(size)}, {text}", "Rust - C",
+                        [a - b for a, b in zip(curve.all(RUST, name, size), curve.all(C, name, size))],
+                        16, unit=" bytes")
     for size in flows.common("namespace"):
         yield Bound(f"memory of an idle namespace, {size:,} of them", "Rust - C",
                     [a - b for a, b in zip(flows.all(RUST, "namespace", size), flows.all(C, "namespace", size))],
@@ -154,13 +154,24 @@ def other_figures(flows, race, curve):
     for name in ("race-get", "race-default-get"):
         for suffix, text in (("", ""), ("-writer", " beside a writer and 5,000 flows")):
             rows.append((race, name + suffix, 10, f"{name[5:]} by 2 clients{text}, per second (emulated)"))
-    for size in curve.sizes(RUST, "memory"):
-        rows.append((curve, "memory", size, f"memory of a policy, of {size:,}, bytes"))
+    for name, text in ("memory", "all TCP"), ("memory-zones", "as Open vSwitch makes them"):
+        for size in curve.sizes(RUST, name):
+            rows.append((curve, name, size, f"memory of a policy, of {size:,}, {text}, bytes"))
     for size in flows.sizes(RUST, "namespace"):
         rows.append((flows, "namespace", size, "memory of an idle namespace, bytes"))
     for figures, name, size, title in rows:
         cells = [f"{figures.middle(m, name, size):,.0f}" if figures.all(m, name, size) else "" for m in (C, RUST)]
         print(f"| {title} | {cells[0]} | {cells[1]} |")
+    print()
+
+
+def trace_table(curve):
+    """What the tracepoints cost while they are off."""
+    print("| | with tracepoints, off | without |\n| --- | --- | --- |")
+    for name, title in CURVES:
+        for size in curve.sizes("untraced", name):
+            print(f"| {title}, {count(size)} | {curve.middle(RUST, name, size):,.0f} "
+                  f"| {curve.middle('untraced', name, size):,.0f} |")
     print()
 
 
@@ -193,6 +204,8 @@ def main():
         bounds += hook_bounds(native, "find and put, on the real processor")
         bounds += [against_c(large, "dump, on the real processor", "dump", size, 1.0)
                    for size in large.common("dump")]
+    else:
+        bounds += hook_bounds(curve, "find and put, by a rule")
     bounds_table(bounds)
 
     print("A replace under traffic is not a matter of cost: the selftest cttimeout_replace shows that\n"
@@ -209,6 +222,8 @@ def main():
         plot(directory, "bench-native.svg", "Nanoseconds by number of policies", native, NATIVE_CURVES, "ns")
     print("## Flows, readers and memory\n")
     other_figures(flows, race, curve)
+    print("## Tracepoints\n\nInstructions; the module was built without any for the second column.\n")
+    trace_table(curve)
     print("## Size of the modules\n")
     text_table(directory)
 

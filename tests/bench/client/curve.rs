@@ -58,10 +58,10 @@ pub fn run(rounds: usize, memory_at: usize, sizes: &[usize]) -> Result<()> {
     Ok(())
 }
 
-/// The four commands on policies anywhere in the table. One that was deleted comes back at its end,
+/// The commands on policies anywhere in the table. One that was deleted comes back at its end,
 /// so the table is always as large.
 fn commands(client: &mut Client, random: &mut Lcg, rounds: usize, size: usize) -> Result<()> {
-    let mut times = [const { Vec::new() }; 4];
+    let mut times = [const { Vec::new() }; 5];
     for round in 0..rounds {
         let index = random.below(size);
         let messages = [
@@ -69,12 +69,13 @@ fn commands(client: &mut Client, random: &mut Lcg, rounds: usize, size: usize) -
             client.replace(index, 200 + round as u32),
             client.delete(index),
             client.create(index, TCP),
+            client.default_get(),
         ];
         for (message, times) in messages.iter().zip(&mut times) {
             times.push(client.request(message)?);
         }
     }
-    for (name, times) in ["get", "replace", "delete", "create"]
+    for (name, times) in ["get", "replace", "delete", "create", "default-get"]
         .iter()
         .zip(&mut times)
     {

@@ -19,6 +19,7 @@ use std::io::{Error, Result};
 
 const USAGE: &str = "usage:
   client curve ROUNDS MEMORY_AT N...      commands, dumps and hooks with N policies, growing
+  client zones COUNT                      what the policies of so many Open vSwitch zones take
   client unused ROUNDS FLOWS              delete of a policy that none of FLOWS flows uses
   client create INDEX...                  UDP policies
   client delete INDEX                     one, and how long it takes
@@ -50,6 +51,7 @@ fn main() -> Result<()> {
     let numbers = |from: usize| (from..args.len()).map(number).collect::<Result<Vec<_>>>();
     match args.first().map(String::as_str) {
         Some("curve") => curve::run(number(1)?, number(2)?, &numbers(3)?),
+        Some("zones") => memory::zones(number(1)?),
         Some("unused") => flows::unused(number(1)?, number(2)?),
         Some("create") => flows::create(&numbers(1)?),
         Some("delete") => flows::delete(number(1)?),

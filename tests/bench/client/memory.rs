@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use crate::figure;
+use crate::{
+    figure,
+    netlink::{Client, ICMP, TCP, UDP}, //
+};
 
 /// What the kernel's allocators have handed out, in bytes.
 pub struct Memory {
@@ -68,6 +71,22 @@ impl Memory {
 
 extern "C" {
     fn unshare(flags: i32) -> i32;
+}
+
+/// What a policy takes, of those that Open vSwitch makes for `count` zones: six for each, as many for
+/// each of three protocols.
+pub fn zones(count: usize) -> Result<()> {
+    let mut client = Client::new()?;
+    let before = Memory::settled().and_then(|_| Memory::settled())?;
+    let size = 6 * count;
+    for index in 0..size {
+        let message = client.create(index, [ICMP, TCP, UDP][index % 3]);
+        client.request(&message)?;
+    }
+    let bytes = Memory::settled()?.since(&before);
+    figure("memory-zones", size, bytes / size as f64);
+    let message = client.flush();
+    client.request(&message).map(|_| ())
 }
 
 /// What a namespace without policies costs: what loading the module takes with `count` namespaces,

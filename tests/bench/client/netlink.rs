@@ -32,6 +32,7 @@ const CT_DELETE: u16 = 1 << 8 | 2;
 
 pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;
+pub const ICMP: u8 = 1;
 
 extern "C" {
     fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int;
@@ -146,7 +147,7 @@ impl Client {
         attr(&mut attrs, 2, &2u16.to_be_bytes());
         attr(&mut attrs, 3, &[protocol]);
         let mut data = Vec::new();
-        // TCP: established. UDP: unreplied.
+        // TCP: established. UDP: unreplied. ICMP has one.
         let state = if protocol == TCP { 3 } else { 1 };
         attr(&mut data, state, &seconds.to_be_bytes());
         attr(&mut attrs, 4 | 0x8000, &data);
