@@ -49,6 +49,7 @@ int cttimeout_helper_rhashtable_remove_fast(struct rhashtable *ht,
 void *cttimeout_helper_net_generic(const struct net *net, unsigned int id);
 
 struct sk_buff *cttimeout_helper_nlmsg_new(size_t payload, gfp_t flags);
+void cttimeout_helper_nlmsg_free(struct sk_buff *skb);
 void cttimeout_helper_nlmsg_end(struct sk_buff *skb, struct nlmsghdr *nlh);
 void cttimeout_helper_nlmsg_cancel(struct sk_buff *skb, struct nlmsghdr *nlh);
 void *cttimeout_helper_nlmsg_append(struct sk_buff *skb, u32 size);

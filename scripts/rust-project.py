@@ -13,6 +13,7 @@
 
 import json
 import pathlib
+import re
 import sys
 
 TOP = pathlib.Path(__file__).resolve().parent.parent
@@ -20,6 +21,13 @@ ROOTS = ("src/nfnetlink_cttimeout_rust_main.rs", "tests/modules/cttimeout_test_s
 # What Kbuild gives a module: see rust_common_cmd in the kernel's scripts/Makefile.build.
 DEPENDENCIES = ("kernel", "pin_init", "zerocopy", "zerocopy_derive")
 LIBRARY = ("core", "alloc", "std", "proc_macro")
+
+
+def configuration(bindings):
+    """What the compiler was told with --cfg, as Kbuild has noted it."""
+    root = pathlib.Path(ROOTS[0])
+    command = bindings.parent / root.parent / f".{root.stem}.o.cmd"
+    return re.findall(r" --cfg (\S+)", command.read_text())
 
 
 def missing(project):
@@ -49,7 +57,7 @@ def main():
             "root_module": str(TOP / root),
             "is_workspace_member": True,
             "deps": [{"crate": index[name], "name": name} for name in DEPENDENCIES],
-            "cfg": crates[index["kernel"]]["cfg"] + ["MODULE"],
+            "cfg": crates[index["kernel"]]["cfg"] + configuration(bindings),
             "edition": "2021",
             "env": {"RUST_MODFILE": "This is only for rust-analyzer",
                     "CTTIMEOUT_BINDINGS": str(bindings)},

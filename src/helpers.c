@@ -148,6 +148,11 @@ struct sk_buff *cttimeout_helper_nlmsg_new(size_t payload, gfp_t flags)
 	return nlmsg_new(payload, flags);
 }
 
+void cttimeout_helper_nlmsg_free(struct sk_buff *skb)
+{
+	nlmsg_free(skb);
+}
+
 void cttimeout_helper_nlmsg_end(struct sk_buff *skb, struct nlmsghdr *nlh)
 {
 	nlmsg_end(skb, nlh);

@@ -10,13 +10,11 @@ use core::{
     ptr::NonNull, //
 };
 
-use kernel::{
-    module::this_module,
-    ModuleMetadata, //
-};
+use kernel::ModuleMetadata;
 
 use crate::{
     bindings,
+    compat::this_module,
     sync::rcu_map::RcuPointer, //
 };
 

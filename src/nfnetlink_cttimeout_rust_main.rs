@@ -6,6 +6,7 @@
 //! stands on is generic and could be part of the kernel crate.
 
 mod bindings;
+mod compat;
 #[forbid(unsafe_code)]
 mod cttimeout;
 mod module;
@@ -31,7 +32,7 @@ use crate::{
     },
 };
 
-module! {
+compat::module! {
     type: CtTimeoutModule,
     name: "nfnetlink_cttimeout_rust",
     authors: ["The nfnetlink_cttimeout_rust developers"],

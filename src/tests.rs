@@ -15,6 +15,7 @@ use kernel::{
 
 use crate::{
     bindings,
+    compat::EOPNOTSUPP,
     cttimeout::{
         error::Reason,
         policy::{

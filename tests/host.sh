@@ -44,6 +44,12 @@ test_sources() {
 	check_eq "every Rust file says what it is for" "$bad" ""
 	check "the table of unsafe code in SECURITY.md is up to date" \
 		scripts/unsafe-table.py --check SECURITY.md
+	check_eq "one place depends on the kernel's version" \
+		"$(grep -rlE 'CTTIMEOUT_LINUX|LINUX_VERSION' Kbuild src include tests/modules | sort | xargs)" \
+		"Kbuild src/compat/mod.rs"
+	description() { grep -oE '"delete policies [^"]*"' "$1"; }
+	check_eq "where a parameter is in C, it has the same description" \
+		"$(description src/compat/linux_7_2.c)" "$(description "src/${name}_main.rs")"
 	check_eq "the policy logic holds no unsafe code" "$(grep -rnw unsafe src/cttimeout | grep -v '//!')" ""
 }
 

@@ -11,11 +11,17 @@ use kernel::{
     prelude::*, //
 };
 
-use crate::net::{
-    conntrack::MAX_TIMEOUT_SECS,
-    netlink::{
-        Attr,
-        ExtAck, //
+use crate::{
+    compat::{
+        EOPNOTSUPP,
+        EPROTONOSUPPORT, //
+    },
+    net::{
+        conntrack::MAX_TIMEOUT_SECS,
+        netlink::{
+            Attr,
+            ExtAck, //
+        },
     },
 };
 

@@ -12,7 +12,7 @@
 use super::error::Reason;
 
 use crate::{
-    module_parameters,
+    compat::module_parameters,
     net::conntrack::{
         timeout::{
             Owner,

@@ -28,7 +28,10 @@ use kernel::{
     str::Formatter, //
 };
 
-use crate::bindings;
+use crate::{
+    bindings,
+    compat::EOPNOTSUPP, //
+};
 
 /// A received attribute.
 ///
@@ -355,7 +358,7 @@ impl SkBuff {
 impl Drop for SkBuff {
     fn drop(&mut self) {
         // SAFETY: By the type invariant the buffer is ours.
-        unsafe { bindings::nlmsg_free(self.as_raw()) };
+        unsafe { bindings::cttimeout_helper_nlmsg_free(self.as_raw()) };
     }
 }
 

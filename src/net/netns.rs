@@ -48,7 +48,13 @@ use kernel::{
     types::Opaque,
 };
 
-use crate::bindings;
+use crate::{
+    bindings,
+    compat::{
+        raw_try_init,
+        synchronize_rcu, //
+    },
+};
 
 /// A network namespace (`struct net`).
 ///
@@ -181,7 +187,7 @@ impl<T: PerNet> Subsys<T> {
         let slot = unsafe { T::subsys().slot(net) };
         // SAFETY: The slot is zeroed memory of the size that was asked for, it is never moved, and
         // it is left alone if an error is returned.
-        match unsafe { pin_init::raw_try_init(slot, T::init()) } {
+        match unsafe { raw_try_init(slot, T::init()) } {
             Ok(()) => 0,
             Err(err) => err.to_errno(),
         }
@@ -238,7 +244,7 @@ impl<T: PerNet> Registration<T> {
 impl<T: PerNet> Drop for Registration<T> {
     fn drop(&mut self) {
         T::subsys().registered.store(false, Release);
-        rcu::synchronize_rcu();
+        synchronize_rcu();
         // SAFETY: Registered by the type invariant. No reader is left: those that came through
         // `Subsys::get` have just been waited for, and a `Provides` is gone before what it stands
         // on.

@@ -9,6 +9,9 @@
 
 #[path = "../../src/bindings.rs"]
 mod bindings;
+#[path = "../../src/compat/mod.rs"]
+#[allow(dead_code, unused_imports, unused_macros)]
+mod compat;
 #[path = "../../src/module.rs"]
 #[allow(dead_code)]
 mod module;

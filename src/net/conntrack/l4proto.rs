@@ -18,6 +18,7 @@ use kernel::{
 
 use crate::{
     bindings,
+    compat::EOPNOTSUPP,
     net::{
         netlink::{
             Attr,

@@ -58,7 +58,6 @@ use kernel::{
         to_result, //
     },
     ffi::c_int,
-    module::this_module,
     prelude::*,
     str::as_char_ptr_in_const_context,
     sync::rcu,
@@ -85,6 +84,10 @@ use dump::Dump;
 
 use crate::{
     bindings,
+    compat::{
+        this_module,
+        EPROTONOSUPPORT, //
+    },
     module::ModuleRef,
     sync::rcu_map::WriteLock, //
 };

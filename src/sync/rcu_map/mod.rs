@@ -53,14 +53,15 @@ use kernel::{
             Relaxed,
             Release, //
         },
-        barrier::{
-            smp_mb,
-            Read,
-            Write, //
-        },
         rcu, //
     },
     transmute::AsBytes,
+};
+
+use crate::compat::{
+    smp_mb,
+    Read,
+    Write, //
 };
 
 use super::{
