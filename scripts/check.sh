@@ -6,11 +6,11 @@
 #
 # usage: check.sh [host] [TEST]...
 #
-# KERNELS="plain debug builtin" (the default) says which kernels to test on. How
-# much some tests do can be set, too: ZONES= (cttimeout_ovs), ROUNDS=
-# (cttimeout_races), SEED=, COUNT= and STEPS= (cttimeout_conformance*), SEED=,
-# TIME= and MESSAGES= (cttimeout_fuzz); and how long one may take at most,
-# TEST_TIMEOUT=1800 seconds.
+# KERNELS="plain debug builtin" (the default) says which kernels to test on, and
+# KVERSION=7.2 that they are to be of another version (see kernel.sh). How much
+# some tests do can be set, too: ZONES= (cttimeout_ovs), ROUNDS= (cttimeout_races),
+# SEED=, COUNT= and STEPS= (cttimeout_conformance*), SEED=, TIME= and MESSAGES=
+# (cttimeout_fuzz); and how long one may take at most, TEST_TIMEOUT=1800 seconds.
 
 . "$(dirname "$0")/lib.sh"
 

@@ -11,7 +11,7 @@
 #
 # KDIR=DIR   a finished build: nothing is done but to check it
 # KSRC=DIR   a source tree: it is configured and built, outside of itself
-# otherwise  the source package of Linux $KVERSION is fetched from Debian
+# otherwise  the source package of Linux $KVERSION (7.3) is fetched from Debian
 #
 # What is fetched and built is kept in the cache directory, by the source's
 # version, the tools and the configuration. Two builds do not disturb each other.

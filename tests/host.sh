@@ -103,7 +103,7 @@ test_build() {
 # A build directory that will not do: make says so in a sentence, before anything
 # is built.
 test_kdir() {
-	local fake=$work/fake option
+	local fake=$work/fake option version
 	copy_sources
 	# check_kdir: what make says of it
 	check_kdir() { env -u RUSTC -u BINDGEN make -C "$work/copy" KDIR="$fake" check-kdir "$@" 2>&1; }
@@ -122,6 +122,13 @@ test_kdir() {
 	}
 	without() { sed -i "s/^CONFIG_$1=.*/# CONFIG_$1 is not set/" "$fake/.config"; }
 	with() { without "$1" && echo "CONFIG_$1=$2" >>"$fake/.config"; }
+	# dkms_says VERSION: of a kernel that it could be built for otherwise
+	dkms_says() (
+		# shellcheck disable=SC2034
+		kernel_source_dir=$kdir
+		. packaging/dkms.conf
+		if [[ $1 =~ $BUILD_EXCLUSIVE_KERNEL ]]; then echo builds; else echo "passes it over"; fi
+	)
 
 	refused "no directory" "no kernel build at KDIR=$fake" rm -r "$fake"
 	refused "no configuration" "is no kernel build: .config is missing" rm "$fake/.config"
@@ -141,8 +148,17 @@ test_kdir() {
 	with NF_CONNTRACK m
 	check "a directory with nothing wrong passes" check_kdir
 	check_eq "without a word" "$(check_kdir -s --no-print-directory)" ""
-	echo 7.30.0 >"$fake/include/config/kernel.release"
-	check "another version of Linux is a note" grep "note: the module is written for Linux 7.3" <(check_kdir)
+	for version in 7.2.13 7.2-rc1 7.3 7.3.4; do
+		echo "$version" >"$fake/include/config/kernel.release"
+		check_eq "so does Linux $version" "$(check_kdir -s --no-print-directory)" ""
+		check_eq "and DKMS builds for it" "$(dkms_says "$version")" builds
+	done
+	for version in 7.1.9 7.30.0; do
+		echo "$version" >"$fake/include/config/kernel.release"
+		check "that $version is another version of Linux is a note" \
+			grep "note: the module is written for Linux 7.2 and 7.3" <(check_kdir)
+		check_eq "and DKMS passes it over" "$(dkms_says "$version")" "passes it over"
+	done
 	check_fails "RUSTC= that does not fit: there is a sentence" "was built with rustc" check_kdir RUSTC=true
 	printf '#!/bin/sh\necho bindgen 0.60.1\n' >"$work/bindgen"
 	chmod +x "$work/bindgen"
