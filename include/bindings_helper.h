@@ -6,7 +6,6 @@
 #ifndef _CTTIMEOUT_BINDINGS_HELPER_H
 #define _CTTIMEOUT_BINDINGS_HELPER_H
 
-#include <linux/jiffies.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_cttimeout.h>
 #include <linux/rhashtable.h>
@@ -20,8 +19,7 @@
 #include "helpers.h"
 #include "trace/events/cttimeout.h"
 
-/* bindgen does not evaluate these macros. */
-const unsigned int CTTIMEOUT_CONST_HZ = HZ;
+/* bindgen does not evaluate this macro. */
 const size_t CTTIMEOUT_CONST_NLMSG_DEFAULT_SIZE = NLMSG_DEFAULT_SIZE;
 
 #endif /* _CTTIMEOUT_BINDINGS_HELPER_H */

@@ -12,6 +12,7 @@ struct list_head;
 struct module;
 struct net;
 struct netlink_callback;
+struct netlink_skb_parms;
 struct nf_conn;
 struct nf_conn_timeout;
 struct nf_ct_timeout;
@@ -21,11 +22,12 @@ struct refcount_struct;
 struct rhash_head;
 struct rhashtable;
 struct sk_buff;
+struct sock;
 
 bool cttimeout_helper_try_module_get(struct module *module);
 void cttimeout_helper_module_put(struct module *module);
 
-void *cttimeout_helper_rcu_dereference(void *const *place);
+void *cttimeout_helper_rcu_dereference_raw(void *const *place);
 
 bool cttimeout_helper_refcount_inc_not_zero(struct refcount_struct *r);
 bool cttimeout_helper_refcount_sub_and_test(int i, struct refcount_struct *r);
@@ -55,8 +57,8 @@ void cttimeout_helper_nlmsg_cancel(struct sk_buff *skb, struct nlmsghdr *nlh);
 void *cttimeout_helper_nlmsg_append(struct sk_buff *skb, u32 size);
 struct nlattr *cttimeout_helper_nla_nest_start(struct sk_buff *skb, int type);
 int cttimeout_helper_nla_nest_end(struct sk_buff *skb, struct nlattr *start);
-u32 cttimeout_helper_netlink_portid(const struct sk_buff *skb);
-struct net *cttimeout_helper_sock_net(const struct sk_buff *skb);
+struct netlink_skb_parms *cttimeout_helper_NETLINK_CB(struct sk_buff *skb);
+struct net *cttimeout_helper_sock_net(const struct sock *sk);
 void cttimeout_helper_nl_dump_check_consistent(struct netlink_callback *cb,
 					       struct nlmsghdr *nlh);
 struct nlmsghdr *cttimeout_helper_nfnl_msg_put(struct sk_buff *skb, u32 portid,

@@ -35,7 +35,7 @@ void cttimeout_helper_module_put(struct module *module)
 
 /* linux/rcupdate.h */
 
-void *cttimeout_helper_rcu_dereference(void *const *place)
+void *cttimeout_helper_rcu_dereference_raw(void *const *place)
 {
 	/* Sparse cannot know; and the caller has a guard to show for it. */
 	return rcu_dereference_raw(*(void __rcu *const *)place);
@@ -178,14 +178,14 @@ int cttimeout_helper_nla_nest_end(struct sk_buff *skb, struct nlattr *start)
 	return nla_nest_end(skb, start);
 }
 
-u32 cttimeout_helper_netlink_portid(const struct sk_buff *skb)
+struct netlink_skb_parms *cttimeout_helper_NETLINK_CB(struct sk_buff *skb)
 {
-	return NETLINK_CB(skb).portid;
+	return &NETLINK_CB(skb);
 }
 
-struct net *cttimeout_helper_sock_net(const struct sk_buff *skb)
+struct net *cttimeout_helper_sock_net(const struct sock *sk)
 {
-	return sock_net(skb->sk);
+	return sock_net(sk);
 }
 
 void cttimeout_helper_nl_dump_check_consistent(struct netlink_callback *cb,

@@ -235,7 +235,7 @@ mod suite {
 
     #[test]
     fn the_largest_timeout_does_not_wrap() {
-        let hz = bindings::CTTIMEOUT_CONST_HZ;
+        let hz = bindings::CONFIG_HZ;
         assert!(MAX_TIMEOUT_SECS * hz <= i32::MAX as u32);
         assert!((MAX_TIMEOUT_SECS as u64 + 1) * hz as u64 > i32::MAX as u64);
     }

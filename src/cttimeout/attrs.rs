@@ -2,7 +2,9 @@
 
 //! The attributes of messages: what a request may hold, and how a policy is written out.
 //!
-//! C header: [`include/uapi/linux/netfilter/nfnetlink_cttimeout.h`](srctree/include/uapi/linux/netfilter/nfnetlink_cttimeout.h)
+//! C header: [`include/uapi/linux/netfilter/nfnetlink_cttimeout.h`][header]
+//!
+//! [header]: srctree/include/uapi/linux/netfilter/nfnetlink_cttimeout.h
 
 use kernel::prelude::*;
 

@@ -52,7 +52,7 @@ impl<'a> Attr<'a> {
     ///
     /// `attr` must be null, or an attribute that the netlink parser found valid, in a message that
     /// does not go away or change during `'a`.
-    unsafe fn from_raw(attr: *const bindings::nlattr) -> Option<Self> {
+    pub(super) unsafe fn from_raw(attr: *const bindings::nlattr) -> Option<Self> {
         // INVARIANT: By the caller's promise.
         Some(Self {
             attr: NonNull::new(attr.cast_mut())?,
@@ -145,6 +145,12 @@ impl<const N: usize> AttrTable<N> {
     /// Room that is not used yet.
     pub(crate) const fn new() -> Self {
         Self([const { MaybeUninit::uninit() }; N])
+    }
+}
+
+impl<const N: usize> Default for AttrTable<N> {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -345,6 +351,7 @@ impl SkBuff {
         })
     }
 
+    /// The C structure.
     pub(super) fn as_raw(&self) -> *mut bindings::sk_buff {
         self.skb.as_ptr()
     }

@@ -210,6 +210,12 @@ impl<T: PerNet> Subsys<T> {
     }
 }
 
+impl<T: PerNet> Default for Subsys<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// A registered [`PerNet`] type: the data exists in every namespace, also in those to come.
 ///
 /// # Invariants

@@ -32,5 +32,5 @@ pub(crate) unsafe fn held<'a>() -> &'a Guard {
 /// `place` must be valid for reads; all concurrent accesses must be atomic, of the whole pointer.
 pub(crate) unsafe fn dereference<T>(place: *const *mut T, _guard: &Guard) -> *mut T {
     // SAFETY: By the caller's promise.
-    unsafe { bindings::cttimeout_helper_rcu_dereference(place.cast()).cast() }
+    unsafe { bindings::cttimeout_helper_rcu_dereference_raw(place.cast()).cast() }
 }

@@ -55,6 +55,12 @@ impl Links {
     }
 }
 
+impl Default for Links {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// The head of a list of [`Links`].
 ///
 /// # Invariants

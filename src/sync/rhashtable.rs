@@ -42,6 +42,12 @@ impl Links {
     }
 }
 
+impl Default for Links {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// Elements that an [`RHashTable`] can hold.
 ///
 /// # Safety

@@ -6,7 +6,9 @@
 //! or goes. There is one slot in the kernel for one implementation (`nf_ct_timeout_hook`).
 //!
 //! C header:
-//! [`include/net/netfilter/nf_conntrack_timeout.h`](srctree/include/net/netfilter/nf_conntrack_timeout.h)
+//! [`include/net/netfilter/nf_conntrack_timeout.h`][header]
+//!
+//! [header]: srctree/include/net/netfilter/nf_conntrack_timeout.h
 
 use core::{
     marker::PhantomData,

@@ -6,7 +6,9 @@
 //! and back. How many there are and what they mean is its own business.
 //!
 //! C header:
-//! [`include/net/netfilter/nf_conntrack_l4proto.h`](srctree/include/net/netfilter/nf_conntrack_l4proto.h)
+//! [`include/net/netfilter/nf_conntrack_l4proto.h`][header]
+//!
+//! [header]: srctree/include/net/netfilter/nf_conntrack_l4proto.h
 
 use core::ptr;
 

@@ -22,7 +22,9 @@
 //! destructor. `offset` leads from the tail back to the start.
 //!
 //! C header:
-//! [`include/net/netfilter/nf_conntrack_timeout.h`](srctree/include/net/netfilter/nf_conntrack_timeout.h)
+//! [`include/net/netfilter/nf_conntrack_timeout.h`][header]
+//!
+//! [header]: srctree/include/net/netfilter/nf_conntrack_timeout.h
 
 use core::{
     alloc::Layout,

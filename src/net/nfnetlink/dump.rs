@@ -75,7 +75,7 @@ impl<S: Subsystem> DumpBuffer<'_, S> {
         // SAFETY: The request's buffer and header are kept by the dump.
         let (portid, seq) = unsafe {
             (
-                bindings::cttimeout_helper_netlink_portid((*cb).skb),
+                (*bindings::cttimeout_helper_NETLINK_CB((*cb).skb)).portid,
                 (*(*cb).nlh).nlmsg_seq,
             )
         };
@@ -102,7 +102,7 @@ pub(super) unsafe extern "C" fn fill<S: Subsystem, D: Dump<S>>(
         assert!(size_of::<D::Cursor>() <= room && align_of::<D::Cursor>() <= align);
     }
     // SAFETY: The buffer belongs to the socket that the dump is for, which keeps its namespace.
-    let net = unsafe { Net::from_raw(bindings::cttimeout_helper_sock_net(skb)) };
+    let net = unsafe { Net::from_raw(bindings::cttimeout_helper_sock_net((*skb).sk)) };
     // SAFETY: The core sets this memory to zero before the first call, a valid cursor, and nobody
     // but us writes to it. It is large enough and aligned, as asserted above.
     let cursor = unsafe { &mut *(&raw mut (*cb).__bindgen_anon_1).cast::<D::Cursor>() };

@@ -340,7 +340,7 @@ impl<'a, S: Subsystem> Request<'a, S> {
     ) -> Result {
         let skb = SkBuff::new()?;
         // SAFETY: The request's buffer is valid.
-        let portid = unsafe { bindings::cttimeout_helper_netlink_portid(self.skb.as_ptr()) };
+        let portid = unsafe { (*bindings::cttimeout_helper_NETLINK_CB(self.skb.as_ptr())).portid };
 
         // SAFETY: The buffer is ours until it is sent.
         let mut msg = unsafe {
