@@ -2,6 +2,8 @@
 
 //! The policies of one network namespace.
 
+use core::ops::Deref;
+
 use kernel::{
     prelude::*,
     sync::rcu, //
@@ -34,8 +36,22 @@ use crate::{
 /// What the table owns for each policy: a reference to it, and one to the module.
 pub(crate) type Owned = Pinned<Policy, LocalModule>;
 
+type Map = RcuMap<Name, Owned, Locked<CtTimeout>>;
+
 /// All policies of a namespace, in the order of their creation, to be found by name.
-pub(crate) type Policies = RcuMap<Name, Owned, Locked<CtTimeout>>;
+#[pin_data]
+pub(crate) struct Policies {
+    #[pin]
+    map: Map,
+}
+
+impl Deref for Policies {
+    type Target = Map;
+
+    fn deref(&self) -> &Map {
+        &self.map
+    }
+}
 
 /// A policy in the hands of a command that holds the mutex.
 pub(crate) type Found<'m> = rcu_map::Entry<'m, Name, Owned, Locked<CtTimeout>>;
@@ -55,7 +71,7 @@ impl Policies {
 
 impl PerNet for Policies {
     fn init() -> impl PinInit<Self, Error> {
-        Self::new()
+        try_pin_init!(Self { map <- Map::new() })
     }
 
     /// Drops all policies.
