@@ -62,7 +62,7 @@ pub(crate) fn create(net: &Net, name: &Name, l3num: u16, proto: L4Proto) {
     hit!(cttimeout_create(
         net: net.as_raw(),
         name: name.as_c_str().as_char_ptr(),
-        l3num: l3num,
+        family: l3num,
         proto: proto.number()
     ));
 }
