@@ -231,7 +231,7 @@ class Ktap:
     """Results of a test program."""
 
     def __init__(self):
-        self.count = self.failed = 0
+        self.count = self.failed = self.skipped = 0
 
     def check(self, title, good, detail=""):
         self.count += 1
@@ -246,11 +246,12 @@ class Ktap:
 
     def skip(self, title, reason):
         self.count += 1
+        self.skipped += 1
         print(f"ok {self.count} {title} # SKIP {reason}", flush=True)
 
     def finish(self):
         print(f"1..{self.count}")
-        sys.exit(0 if self.count and not self.failed else 1)
+        sys.exit(1 if self.failed or not self.count else 4 if self.skipped == self.count else 0)
 
 
 def hz():

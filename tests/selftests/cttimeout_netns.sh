@@ -81,7 +81,8 @@ check_eq "deletes all that there is" "$(list "$B")" ""
 check_use "which is nothing to the other namespace" "$A" web 2
 check "a default is set" in_ns "$B" nfct default-set timeout inet udp unreplied 77
 check_eq "and remains as it was elsewhere" \
-	"$(in_ns "$A" nfct default-get timeout inet udp | grep UNREPLIED | xargs)" ".UNREPLIED = 30,"
+	"$(in_ns "$A" nfct default-get timeout inet udp | grep UNREPLIED | xargs)" \
+	".UNREPLIED = 30,"
 
 # A namespace ends with all that is in it. What is not taken away beforehand is
 # for its end to take away.

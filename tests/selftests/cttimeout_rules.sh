@@ -47,7 +47,8 @@ check_rules() {
 	refused "an unknown policy" "$unknown" -p tcp -j CT --timeout unknown
 	check_eq "$ipt: no refused rule is listed" "$(listed)" "$rule"
 
-	check "$ipt: a second rule" in_ns "$ns" "$ipt" -t raw -A PREROUTING -p tcp -j CT --timeout web
+	check "$ipt: a second rule" \
+		in_ns "$ns" "$ipt" -t raw -A PREROUTING -p tcp -j CT --timeout web
 	check_use "$ipt: counts, too" "$ns" web 3
 	check_fails "$ipt: a policy with rules is not deleted" "Device or resource busy" \
 		in_ns "$ns" nfct delete timeout web

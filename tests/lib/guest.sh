@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# What scripts that run tests in a virtual machine share: where modules come from, and
+# what the host looks at afterwards.
+
+# guest_modules DIRECTORY: makes modprobe, and the kernel when it loads modules on
+# demand, find the .ko files there. The root file system is the host's, and
+# read-only, so they get a tree of their own. Sets MODROOT and MODCONF.
+guest_modules() {
+	dmesg -n 1
+	echo 1 >/proc/sys/kernel/printk_ratelimit 2>/dev/null
+	export MODROOT=/run/cttimeout-modules
+	mkdir -p "$MODROOT/lib/modules/$(uname -r)"
+	cp "$1"/*.ko "$MODROOT/lib/modules/$(uname -r)/" 2>/dev/null
+	touch "$MODROOT/lib/modules/$(uname -r)"/modules.{order,builtin,builtin.modinfo}
+	depmod -b "$MODROOT"
+	# Which of the two implementations the kernel loads on demand is the
+	# administrator's choice; the tests choose this one.
+	export MODCONF=/run/cttimeout-modprobe.d
+	mkdir -p $MODCONF
+	echo "blacklist nfnetlink_cttimeout" >$MODCONF/choice.conf
+	cat >/run/cttimeout-modprobe <<-END
+		#!/bin/sh
+		exec /sbin/modprobe -d $MODROOT -C $MODCONF "\$@"
+	END
+	chmod +x /run/cttimeout-modprobe
+	echo /run/cttimeout-modprobe >/proc/sys/kernel/modprobe
+}
+
+# guest_end STATUS: what leaked, and the kernel log, for the host to check
+guest_end() {
+	if [ -w /sys/kernel/debug/kmemleak ]; then
+		# An object counts as leaked when two scans in a row find no pointer to it.
+		for _ in 1 2; do
+			sleep 6
+			echo scan >/sys/kernel/debug/kmemleak
+		done
+		echo "--- kmemleak begins ---"
+		cat /sys/kernel/debug/kmemleak
+		echo "--- kmemleak ends ---"
+	fi
+	echo "--- kernel log begins ---"
+	dmesg --color=never
+	echo "--- kernel log ends ---"
+	echo "--- exit status $1 ---"
+}

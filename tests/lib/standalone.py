@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The same as standalone.sh, for tests in Python: it is enough to import it."""
+
+import gzip
+import os
+import subprocess
+import sys
+
+MODULE = "nfnetlink_cttimeout_rust"
+
+
+def skip_all(reason):
+    """Ends the test, in the way that kselftest understands."""
+    print(f"1..0 # SKIP {reason}", flush=True)
+    sys.exit(4)
+
+
+def built_in():
+    """Whether the module is part of the kernel."""
+    try:
+        with gzip.open("/proc/config.gz", "rt") as config:
+            return "CONFIG_NF_CT_NETLINK_TIMEOUT_RUST=y\n" in config
+    except OSError:
+        return False
+
+
+def loaded():
+    """Whether it is there, one way or the other."""
+    return built_in() or os.path.isdir(f"/sys/module/{MODULE}")
+
+
+def need_loadable():
+    """The test loads and unloads the module."""
+    if built_in():
+        skip_all(f"{MODULE} is built into the kernel")
+
+
+sys.dont_write_bytecode = True
+os.environ["MODULE"] = MODULE
+os.environ["PATH"] += ":/usr/sbin:/sbin"
+# Functions that bash has in its environment
+os.environ["BASH_FUNC_load%%"] = '() { modprobe "$@"; }'
+os.environ["BASH_FUNC_unload%%"] = '() { modprobe -r "$@"; }'
+
+print("TAP version 13", flush=True)
+if os.geteuid():
+    skip_all("only root can do this")
+if not loaded():
+    subprocess.run(["modprobe", MODULE], stderr=subprocess.DEVNULL, check=False)
+if not loaded():
+    skip_all(f"{MODULE} cannot be loaded")
