@@ -25,7 +25,7 @@ kbuild = $(MAKE) -C $(KDIR) M=$(CURDIR) RUSTC=$(RUSTC) BINDGEN=$(BINDGEN) \
 scripts_env = $(if $(filter command% environment%,$(origin KDIR)),KDIR='$(abspath $(KDIR))')
 
 .PHONY: all install clean help demo check check-checks conformance fuzz bench profile check-kdir \
-	doc rust-analyzer deb check-packaging
+	doc rust-analyzer deb check-packaging series check-series
 
 all: check-kdir
 	+$(kbuild) modules
@@ -116,6 +116,13 @@ deb:
 check-packaging:
 	@env -u MAKEFLAGS -u LIBCLANG_PATH $(scripts_env) scripts/packaging-test.sh
 
+# The patches do not depend on a build, so they are made for any source.
+series:
+	@env -u MAKEFLAGS -u LIBCLANG_PATH scripts/series.sh $(or $(SERIES),series)
+
+check-series:
+	@env -u MAKEFLAGS -u LIBCLANG_PATH scripts/check-series.sh $(PARTS)
+
 help:
 	@echo 'make demo                 set everything up, then the module at work in a virtual machine'
 	@echo 'make check                set everything up, then all tests (KTAP)'
@@ -137,6 +144,8 @@ help:
 	@echo 'make clean                remove what the build made here'
 	@echo 'make deb                  Debian package for DKMS'
 	@echo 'make check-packaging      build and install that in a clean Debian, and boot a kernel with it (root)'
+	@echo 'make series               write patches for the kernel tree, to series/ (SERIES=DIR: there)'
+	@echo 'make check-series         apply them, build the kernel after each, and run their selftests there (PARTS="patches lint builtin module")'
 	@echo 'scripts/graft.sh TREE     put the module into a kernel source tree (--remove: take it out)'
 	@echo
 	@echo 'KDIR=DIR (a finished build) or KSRC=DIR (a source tree) also work with all but help and clean.'

@@ -4,10 +4,11 @@
 # Gets a kernel to build and test the module with, and prints the directory it
 # was built in.
 #
-# usage: kernel.sh [plain|debug|builtin|bench|uml]
+# usage: kernel.sh [plain|debug|builtin|bench|uml|--source]
 #
-# "builtin" has the module grafted into its source tree and linked in; "uml" is
-# user-mode Linux, a kernel that runs as a process of the host.
+# "builtin" is the kernel with the patches that series.sh makes, and has the module
+# linked in; "uml" is user-mode Linux, a kernel that runs as a process of the host.
+# With --source, prints the directory of the source instead.
 #
 # KDIR=DIR   a finished build: nothing is done but to check it
 # KSRC=DIR   a source tree: it is configured and built, outside of itself
@@ -130,10 +131,12 @@ build() {
 	touch "$out/complete"
 }
 
-# Prints the directory of a copy of the source with the module in it.
-graft_source() {
-	local copy tmp
-	copy=$CACHE/src/$(basename "$1")-graft
+# Prints the directory of a copy of the source with the patch series in it or, if that
+# is for another version, with the module grafted into it.
+changed_source() {
+	local copy tmp how=graft
+	! series_fits "$1" || how=series
+	copy=$CACHE/src/$(basename "$1")-$how
 	if [ ! -d "$copy" ]; then
 		tmp=$(mktemp -d "$CACHE/src.XXXXXX")
 		step "copying the kernel source" "10 s" "$CACHE/logs/copy.log" \
@@ -142,8 +145,21 @@ graft_source() {
 		mv -T "$tmp/tree" "$copy"
 		rmdir "$tmp"
 	fi
-	"$TOP/scripts/graft.sh" "$copy" || exit
+	case $how in
+	series) KSRC=$1 "$TOP/scripts/series.sh" --into "$copy" || exit ;;
+	graft) "$TOP/scripts/graft.sh" "$copy" || exit ;;
+	esac
 	echo "$copy"
+}
+
+# Prints the directory of the source, as it is.
+get_source() {
+	if [ -n "${KSRC:-}" ]; then
+		[ -f "$KSRC/rust/kernel/lib.rs" ] || die "KSRC=$KSRC is no kernel source tree with Rust"
+		realpath "$KSRC"
+	else
+		with_lock source fetch_source
+	fi
 }
 
 fragment_text() {
@@ -169,6 +185,10 @@ case $flavour in
 	private_apt apt-get "$@"
 	exit
 	;;
+--source)
+	get_source
+	exit
+	;;
 --check-config)
 	check_config "$2" "$3"
 	exit
@@ -188,14 +208,9 @@ fi
 
 need_build_tools
 [ "$flavour" != uml ] || KMAKE+=(ARCH=um)
-if [ -n "${KSRC:-}" ]; then
-	[ -f "$KSRC/rust/kernel/lib.rs" ] || die "KSRC=$KSRC is no kernel source tree with Rust"
-	src=$(realpath "$KSRC")
-else
-	src=$(with_lock source fetch_source) || exit
-fi
+src=$(get_source) || exit
 if [ "$flavour" = builtin ]; then
-	src=$(with_lock graft graft_source "$src") || exit
+	src=$(with_lock changed-source changed_source "$src") || exit
 fi
 out=$CACHE/build/$flavour-$(key "$src")
 with_lock "build-$(basename "$out")" build "$src" "$out" || exit

@@ -2,7 +2,7 @@
 
 //! KUnit tests of what can be tested without packets and without messages.
 //!
-//! Built into the module by `make KUNIT=1`; they run when it is loaded.
+//! They run when a module is loaded that was built with them.
 
 use kernel::{
     prelude::*,

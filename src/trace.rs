@@ -4,12 +4,10 @@
 //!
 //! While nobody traces, each is an instruction that does nothing, which the kernel turns into a jump
 //! when somebody does (`CONFIG_JUMP_LABEL`). That is why the functions take things as they are, and
-//! look into them only then.
+//! look into them only then; those of `kernel::tracepoint::declare_trace!` would take what is in
+//! them.
 //!
-//! `kernel::tracepoint::declare_trace!` does the same for tracepoints that the kernel crate's own
-//! bindings know.
-//!
-//! C header: `include/trace/events/cttimeout.h`, in this project.
+//! C header: `include/trace/events/cttimeout.h`
 
 use kernel::prelude::*;
 

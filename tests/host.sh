@@ -1,14 +1,15 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# What can be tested without booting: how the sources look, and how the module
-# builds, installs and grafts.
+# What can be tested without booting: how the sources look, how the module builds,
+# installs and grafts, and whether the patch series applies.
 #
 # usage: host.sh KERNEL BUILD_DIR   (KERNEL: plain, debug or builtin)
 
 . "$(dirname "$0")/../scripts/lib.sh"
 . "$TOP/scripts/tools.sh"
 . "$TOP/tests/lib/ktap.sh"
+. "$TOP/tests/lib/series.sh"
 
 kernel=$1 kdir=$2
 name=nfnetlink_cttimeout_rust
@@ -215,6 +216,9 @@ test_graft() {
 	cp -r "$tree" "$work/once"
 	check "graft again" scripts/graft.sh "$tree"
 	check "the second graft changes nothing" diff -r "$work/once" "$tree"
+	check "what was grafted builds without warnings" silently "${KMAKE[@]}" -C "$kdir" \
+		M="$work/once/net/netfilter/cttimeout_rust" -j "$JOBS" modules
+	rm -rf "$work/once"
 	check_eq "graft adds one line each to Kconfig and Makefile" \
 		"$(diff -r "$work/before" "$tree" | grep -c '^>')" 2
 	check "remove" scripts/graft.sh --remove "$tree"
@@ -251,7 +255,7 @@ test_fragment() {
 		scripts/kernel.sh --check-config "$work/fragment" "$work/config"
 }
 
-# The built-in kernel's tree has the module in it; its objects are reused.
+# The built-in kernel is the one that the patch series makes; its objects are reused.
 test_intree() {
 	check "the module is part of the kernel image" \
 		grep -q "T __${name}_init\|t __${name}_init" "$kdir/System.map"
@@ -274,6 +278,9 @@ plain)
 	test_doc
 	test_forbidden
 	test_graft
+	! series_fits "$(kernel_source)" || {
+		mkdir "$work/series" && check_series "$(kernel_source)" "$work/series"
+	}
 	test_fragment
 	test_broken
 	;;

@@ -61,8 +61,8 @@ impl L4Proto {
     ///
     /// `proto` must be a tracker of the kernel's.
     pub(super) unsafe fn from_raw(proto: *const bindings::nf_conntrack_l4proto) -> Self {
-        // SAFETY: By the caller's promise; trackers are statics of the conntrack core, which this
-        // module depends on.
+        // SAFETY: By the caller's promise; trackers are statics of the conntrack core, which its
+        // callers depend on.
         Self(unsafe { &*proto })
     }
 

@@ -1,0 +1,133 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# make check-series: makes the patch series, applies it to the kernel source as it is,
+# and builds the kernel after each patch, without a warning; then lets clippy and
+# rustdoc look at it, boots it with the module built in and as a module, and runs
+# the series' selftests as the kernel runs its own. Prints KTAP.
+#
+# The kernel is the "builtin" one of kernel.sh, in whose directory all this is done:
+# first as it was, then with one patch after the other. KDIR= names another, built
+# in a copy of the source that may be changed; KSRC= is the source as it is then.
+#
+# usage: check-series.sh [patches|lint|builtin|module]...   (only that)
+
+. "$(dirname "$0")/lib.sh"
+. "$TOP/scripts/tools.sh"
+. "$TOP/scripts/series/install.sh"
+. "$TOP/tests/lib/ktap.sh"
+. "$TOP/tests/lib/series.sh"
+
+need_build_tools
+source=$("$TOP/scripts/kernel.sh" --source) || exit
+build=$("$TOP/scripts/kernel.sh" builtin) || exit
+tree=$(sed -n 's/^include \(.*\)\/Makefile$/\1/p' "$build/Makefile")
+target=net/netfilter/cttimeout_rust
+mkdir -p "$CACHE/results"
+results=$(mktemp -d "$CACHE/results/series-$(date +%Y%m%d-%H%M%S).XXXX")
+say "==> logs: $results"
+
+# Nobody else builds there meanwhile.
+[ -n "${KDIR:-}" ] || {
+	exec 9>"$CACHE/build-$(basename "$build").lock"
+	flock 9
+}
+parts=${*:-patches lint builtin module}
+wanted() { [[ " $parts " == *" $1 "* ]]; }
+
+kmake() { "${KMAKE[@]}" -C "$tree" O="$build" -j "$JOBS" "$@"; }
+
+# silently NAME MAKE_ARG...: make succeeds, and warns of nothing
+silently() {
+	local log=$results/$1.log
+	shift
+	kmake "$@" >"$log" 2>&1 </dev/null || {
+		tail -n 25 "$log"
+		return 1
+	}
+	! grep -E -A 8 '\bwarning\b' "$log"
+}
+
+# checkout COMMIT: the kernel with the patches up to that one
+checkout() {
+	series_git -C "$applied" checkout -q --detach "$1" && install_files "$applied" "$source" "$tree"
+}
+
+# configure OPTION=VALUE...: and they take effect
+configure() {
+	local item
+	for item in "$@"; do
+		"$tree/scripts/config" --file "$build/.config" --set-val "${item%=*}" "${item#*=}" || return
+	done
+	kmake olddefconfig >/dev/null || return
+	for item in "$@"; do
+		grep -x -e "CONFIG_$item" -e "# CONFIG_${item%=n} is not set" "$build/.config" || return
+	done
+}
+
+# kselftest NAME: boots the kernel, and has it run the tests
+kselftest() {
+	local console=$results/$1.console modules=$results/$1-modules status line
+	mkdir "$modules"
+	find "$build/net" -name '*.ko' -exec cp -t "$modules" {} +
+	say "==> running the selftests, $1 (minutes; console: $console)"
+	"$TOP/scripts/vm.sh" -t 3600 "$build" "$TOP/tests/kselftest.sh" "$modules" "$tree" "$build" \
+		"$target" >"$console" 2>&1
+	status=$?
+	while read -r line; do
+		case $line in
+		*"# SKIP"*) skip "$1: ${line#*: *: }" "see $console" ;;
+		"not ok"*) fail "$1: ${line#*: *: }" "see $console" ;;
+		*) pass "$1: ${line#*: *: }" ;;
+		esac
+	done < <(sed -n '/^--- tests begin/,/^--- tests end/p' "$console" |
+		grep -E "^(not )?ok [0-9]+ selftests: $target: ")
+	check_eq "$1: all tests have a result" \
+		"$(grep -cE "^(not )?ok [0-9]+ selftests: $target: " "$console")" "$(programs)"
+	check_eq "$1: the guest finished" "$status" 0
+	check "$1: the kernel log is clean" "$TOP/scripts/check-log.sh" "$console"
+}
+programs() { find "$tree/tools/testing/selftests/$target" -name 'cttimeout_*' | wc -l; }
+
+work=$results/work applied=$results/work/applied
+mkdir "$work"
+check_series "$source" "$work"
+[ "$KTAP_FAILED" -eq 0 ] || finish
+
+if wanted patches; then
+	say "==> building the kernel as it was, then with one patch more each time (each about 1 min)"
+	number=0
+	for commit in base $(git -C "$applied" rev-list --reverse base..clean); do
+		title=$(git -C "$applied" log -1 --format=%s "$commit")
+		checkout "$commit" || die "cannot change $tree"
+		! grep -q NF_CT_NETLINK_TIMEOUT_RUST "$tree/net/netfilter/Kconfig" ||
+			check "can be configured: $title" configure NF_CT_NETLINK_TIMEOUT_RUST=y
+		start=$SECONDS
+		check "builds: $title" silently "build-$number" all
+		comment "$((SECONDS - start)) s"
+		number=$((number + 1))
+	done
+fi
+checkout clean || die "cannot change $tree"
+
+if wanted lint; then
+	check "can be configured" configure NF_CT_NETLINK_TIMEOUT_RUST=y
+	check "clippy has nothing to say" silently clippy CLIPPY=1 rust/kernel.o net/netfilter/cttimeout_rust/
+	check "rustdoc has nothing to say" silently rustdoc rustdoc
+fi
+
+if wanted builtin; then
+	check "can be built in, with unit tests" \
+		configure NF_CT_NETLINK_TIMEOUT_RUST=y KUNIT=y NF_CT_NETLINK_TIMEOUT_RUST_KUNIT_TEST=y
+	check "builds so" silently build-y all
+	kselftest built-in
+	check "the unit tests pass" \
+		grep -E '# nfnetlink_cttimeout_rust: pass:[1-9][0-9]* fail:0 skip:0' "$results/built-in.console"
+fi
+
+if wanted module; then
+	check "can be a module" configure NF_CT_NETLINK_TIMEOUT_RUST=m
+	check "builds so" silently build-m all
+	kselftest module
+fi
+finish

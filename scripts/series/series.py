@@ -1,0 +1,58 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+#
+# Makes a git repository of the kernel's files that the series touches, with one
+# commit for each step, on top of one that has them as they are.
+#
+# usage: series.py PROJECT KERNEL_SOURCE REPOSITORY RUSTFMT AUTHOR
+
+import inspect
+import pathlib
+import subprocess
+import sys
+
+import steps
+from tree import Tree
+
+project, source, repository, rustfmt, author = sys.argv[1:]
+repository = pathlib.Path(repository)
+name, _, email = author.partition(" <")
+IDENTITY = ["-c", f"user.name={name}", "-c", f"user.email={email.rstrip('>')}"]
+
+
+def git(*arguments, **kwargs):
+    subprocess.run(["git", "-C", repository, *IDENTITY, *arguments], check=True, **kwargs)
+
+
+def write(files, modes):
+    for path, text in files.items():
+        path = repository / path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(modes.get(str(path.relative_to(repository)), 0o644))
+
+
+def commit(message):
+    git("add", "-A")
+    git("commit", "-q", "-s", "-F", "-", input=message.encode())
+
+
+tree = Tree(source, project)
+series = steps.Series(tree, rustfmt, author)
+commits, before = [], {}
+for step in steps.STEPS:
+    step(series)
+    changed = {path: text for path, text in tree.files.items() if before.get(path, tree.base.get(path)) != text}
+    commits.append((inspect.getdoc(step), changed))
+    before = dict(tree.files)
+
+if series.unused:
+    raise SystemExit(f"error: no patch has these helpers: {', '.join(series.unused)}")
+
+git("init", "-q", "-b", "series")
+write(tree.base, tree.modes)
+commit("the kernel as it is")
+git("tag", "base")
+for message, changed in commits:
+    write(changed, tree.modes)
+    commit(message)

@@ -1,0 +1,369 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# The patches of the series, in order: the documentation of a step is its commit
+# message, and its code makes the change.
+
+import re
+
+import c
+import rust
+import selftests
+
+KERNEL = "rust/kernel"
+BINDINGS = "rust/bindings/bindings_helper.h"
+HELPERS = "rust/helpers"
+MODULE = "net/netfilter/cttimeout_rust"
+NAME = "nfnetlink_cttimeout_rust"
+SPDX = "// SPDX-License-Identifier: GPL-2.0\n"
+
+
+class Series:
+    """Writes the steps' changes into a tree."""
+
+    def __init__(self, tree, rustfmt, author):
+        self.tree, self.rustfmt, self.author = tree, rustfmt, author
+        self.groups = c.groups(tree.ours("src/helpers.c"))
+        self.unused = set(self.groups)
+        compat = tree.project / "src/compat/linux_7_3.rs"
+        if compat.exists():
+            rust.COMPATIBILITY.update(rust.compatibility(compat.read_text()))
+        self.existing = tree.helpers()
+
+    # Ways to put things where they belong
+
+    def rust(self, source, target, parent=""):
+        """A file of the project becomes one of the kernel crate."""
+        self.tree.add(f"{KERNEL}/{target}",
+                      rust.formatted(rust.kernel(self.tree.ours(f"src/{source}"), parent), self.rustfmt))
+
+    def add_uses(self, path, *uses):
+        """A file of the kernel crate uses more than before."""
+        text = self.tree.get(path)
+        found = list(rust.USE.finditer(text))
+        old = [use for match in found for use in rust.flatten(match.group(1))]
+        new = rust.declarations([*old, *uses])
+        self.tree.put(path, text[:found[0].start()] + new + text[found[-1].end():])
+
+    def module(self, path, name, condition=""):
+        """A module of the kernel crate, in the list that path has."""
+        if condition:
+            condition = f"#[cfg({condition})]\n"
+        self.tree.insert(f"{KERNEL}/{path}", f"{condition}pub mod {name};\n", r"(pub )?mod \w+;",
+                         key=lambda line: re.search(r"mod (\w+);", line).group(1))
+
+    def group(self, group):
+        """The code of a group of helpers."""
+        self.unused.remove(group)
+        return c.helpers(self.groups[group], self.existing)
+
+    def helpers(self, group, target, headers, condition=""):
+        """A group of helpers becomes a file of C."""
+        code = self.group(group)
+        code = "".join(f"#include <{header}>\n" for header in headers) + f"\n{code}"
+        if condition:
+            code = f"{condition}\n\n{code}\n#endif\n"
+        self.tree.add(f"{HELPERS}/{target}", f"{SPDX}\n{code}")
+        self.tree.insert(f"{HELPERS}/helpers.c", f'#include "{target}"\n', r'#include "')
+
+    def more_helpers(self, group, target):
+        """A group of helpers goes to those that are there."""
+        path = f"{HELPERS}/{target}"
+        code = self.group(group)
+        self.tree.put(path, f"{self.tree.get(path).rstrip()}\n\n{code}")
+
+    def header(self, header):
+        """A header for bindgen to read."""
+        self.tree.insert(BINDINGS, f"#include <{header}>\n", r"#include <(linux|net|trace)/(?!hrtimer_types)",
+                         until="#include <[.][.]")
+
+    # The patches
+
+    def rcu(self):
+        """rust: sync: rcu: add dereference() and held()
+
+        dereference() is rcu_dereference() for pointers that are not typed as such
+        on the Rust side, with a guard as evidence of the read-side section.
+
+        held() makes such evidence where C code has taken the lock: in callbacks
+        that are documented to be called under rcu_read_lock().
+        """
+        path = f"{KERNEL}/sync/rcu.rs"
+        self.more_helpers("linux/rcupdate.h", "rcu.c")
+        self.add_uses(path, "core::ptr::NonNull")
+        added = rust.kernel(rust.body(self.tree.ours("src/sync/rcu.rs")))
+        self.tree.put(path, rust.formatted(f"{self.tree.get(path)}\n{added}", self.rustfmt))
+
+    def refcount(self):
+        """rust: sync: refcount: add operations for objects that others can find
+
+        An object that is found under RCU may have no references any more, or lose
+        its last one at the same moment. inc_not_zero() and dec_if_one() tell, and
+        exactly one of the two succeeds. sub_and_test() gives back many references
+        in one step, and read() is for messages.
+        """
+        path = f"{KERNEL}/sync/refcount.rs"
+        self.more_helpers("linux/refcount.h", "refcount.c")
+        added = rust.methods(self.tree.ours("src/sync/refcount.rs"))
+        self.add_uses(path, "crate::sync::atomic::Relaxed")
+        self.tree.replace(path, "    }\n}\n\n// SAFETY: `refcount_t` is thread-safe.\nunsafe impl Send",
+                          f"    }}\n\n{added}}}\n\n// SAFETY: `refcount_t` is thread-safe.\nunsafe impl Send")
+
+    def rcu_list(self):
+        """rust: sync: add an RCU list
+
+        An intrusive, doubly linked list that is read under RCU. It is the raw
+        form, for containers to build on: who may write, and how long elements
+        live, is for the caller to ensure.
+        """
+        self.helpers("linux/rculist.h", "rculist.c", ["linux/rculist.h"])
+        self.module("sync.rs", "rcu_list")
+        self.rust("sync/rcu_list.rs", "sync/rcu_list.rs", "sync")
+
+    def rhashtable(self):
+        """rust: sync: add rhashtable
+
+        The functions of rhashtable.h are inlined into their users, because they
+        are made for parameters that are known at compile time. Rust cannot have
+        that but for one set of parameters, so this is for keys of one size, 32
+        bytes, padded with zeros: enough for the names that netfilter, and the
+        network in general, find things by. Where in an element the key is differs
+        from type to type, and the table knows.
+        """
+        self.tree.add(f"{HELPERS}/rhashtable.h", f"""/* SPDX-License-Identifier: GPL-2.0 */
+
+#ifndef _RUST_HELPERS_RHASHTABLE_H
+#define _RUST_HELPERS_RHASHTABLE_H
+
+{c.define(self.tree.ours("include/helpers.h"), "RHASHTABLE_KEY_LEN")}
+#endif
+""")
+        self.helpers("linux/rhashtable.h", "rhashtable.c", ["linux/jhash.h", "linux/rhashtable.h"])
+        path = f"{HELPERS}/rhashtable.c"
+        self.tree.files[path] = self.tree.files[path].replace(
+            "#include <linux/rhashtable.h>\n", '#include <linux/rhashtable.h>\n\n#include "rhashtable.h"\n')
+        self.header("linux/rhashtable.h")
+        self.tree.replace(BINDINGS, "#include <../../drivers/base/base.h>\n",
+                          "#include <../../drivers/base/base.h>\n\n"
+                          "/* What the helpers of hash tables and their users have to agree on. */\n"
+                          '#include "../helpers/rhashtable.h"\n')
+        self.module("sync.rs", "rhashtable")
+        self.rust("sync/rhashtable.rs", "sync/rhashtable.rs", "sync")
+
+    def rcu_map(self):
+        """rust: sync: add RcuMap
+
+        A map that keeps the order of insertion and is read under RCU, made of an
+        RCU list and a hash table. It suits what is configured by netlink: commands
+        find objects by name, dumps show all of them in order, over many buffers,
+        while objects come and go.
+        """
+        self.module("sync.rs", "rcu_map")
+        self.rust("sync/rcu_map/mod.rs", "sync/rcu_map/mod.rs", "sync")
+        self.rust("sync/rcu_map/place.rs", "sync/rcu_map/place.rs", "sync::rcu_map")
+
+    def padded_str(self):
+        """rust: str: add PaddedStr
+
+        A short string of bounded size, kept inline and padded with NULs, so that
+        it can be a key of a hash table.
+        """
+        self.module("str.rs", "padded")
+        self.rust("str.rs", "str/padded.rs", "str")
+
+    def module_ref(self):
+        """rust: module: add counted references
+
+        A ModuleRef keeps a module loaded; Pinned is a pointer together with such a
+        reference.
+        """
+        self.helpers("linux/module.h", "module.c", ["linux/module.h"])
+        self.module("lib.rs", "module_ref")
+        self.rust("module.rs", "module_ref.rs")
+
+    def netns(self):
+        """rust: net: add network namespaces
+
+        Net is a network namespace, and PerNet is what a module keeps for each of
+        them. A registration is evidence that the data exists, which other
+        registrations stand on, so that they can only be undone in the right order.
+        """
+        self.helpers("net/netns/generic.h", "net/netns.c", ["net/netns/generic.h"], "#ifdef CONFIG_NET")
+        self.header("net/net_namespace.h")
+        self.module("net/mod.rs", "netns")
+        self.rust("net/netns.rs", "net/netns.rs", "net")
+
+    def nlmsg(self):
+        """rust: net: add netlink messages and attributes
+
+        What the existing module has is for generic netlink, and for messages to be
+        multicast. This is for subsystems that answer requests: received
+        attributes, policies, the extended acknowledgment, and messages with nested
+        attributes.
+        """
+        self.helpers("linux/netlink.h", "net/netlink.c",
+                     ["linux/netlink.h", "net/netlink.h", "net/sock.h"], "#ifdef CONFIG_NET")
+        self.tree.insert(BINDINGS,
+                         "const size_t RUST_CONST_HELPER_NLMSG_DEFAULT_SIZE = NLMSG_DEFAULT_SIZE;\n",
+                         r"const size_t RUST_CONST_HELPER_GENLMSG_DEFAULT_SIZE")
+        self.module("net/mod.rs", "nlmsg")
+        self.rust("net/netlink.rs", "net/nlmsg.rs", "net")
+
+    def nfnetlink(self):
+        """rust: net: add nfnetlink subsystems
+
+        A subsystem is a table of commands, each of which runs under the
+        subsystem's mutex, or under RCU, and gets evidence of it: what is shared is
+        changed by means of the one, and read by means of the other. Dumps go on
+        where the last buffer ended, and say if anything changed in between.
+        """
+        self.helpers("linux/netfilter/nfnetlink.h", "net/nfnetlink.c", ["linux/netfilter/nfnetlink.h"],
+                     "#ifdef CONFIG_NETFILTER_NETLINK")
+        self.header("linux/netfilter/nfnetlink.h")
+        self.module("net/mod.rs", "nfnetlink", "CONFIG_NETFILTER_NETLINK")
+        self.rust("net/nfnetlink/mod.rs", "net/nfnetlink/mod.rs", "net")
+        self.rust("net/nfnetlink/dump.rs", "net/nfnetlink/dump.rs", "net::nfnetlink")
+
+    def conntrack(self):
+        """rust: net: add conntrack timeouts
+
+        The protocol trackers as far as their timeouts go, timeout objects with a
+        value of their owner's behind the timeouts, the hooks by which rules find
+        such objects by name, and the walk that takes them off flows.
+
+        As with other subsystems, this is for kernels that have conntrack built in:
+        the kernel crate cannot refer to symbols of a module.
+        """
+        condition = "#if IS_BUILTIN(CONFIG_NF_CONNTRACK) && IS_ENABLED(CONFIG_NF_CONNTRACK_TIMEOUT)"
+        self.helpers("net/netfilter/nf_conntrack_timeout.h", "net/nf_conntrack.c",
+                     ["net/netfilter/nf_conntrack_timeout.h"], condition)
+        self.tree.put(BINDINGS, self.tree.get(BINDINGS) + f"""
+{condition}
+#include <linux/netfilter/nfnetlink_cttimeout.h>
+#include <linux/sort.h>
+#include <net/netfilter/nf_conntrack.h>
+#include <net/netfilter/nf_conntrack_core.h>
+#include <net/netfilter/nf_conntrack_l4proto.h>
+#include <net/netfilter/nf_conntrack_timeout.h>
+#endif
+""")
+        self.module("net/mod.rs", "conntrack", 'all(CONFIG_NF_CONNTRACK = "y", CONFIG_NF_CONNTRACK_TIMEOUT)')
+        for name in ("mod", "detach", "hooks", "l4proto", "timeout"):
+            parent = "net" if name == "mod" else "net::conntrack"
+            self.rust(f"net/conntrack/{name}.rs", f"net/conntrack/{name}.rs", parent)
+
+    def policies(self):
+        """netfilter: add conntrack timeout policies in Rust
+
+        This does what nfnetlink_cttimeout does, by the same netlink protocol. No
+        command gets slower as the number of policies grows, reading takes no
+        mutex, errors come with a message and the attribute to blame, and a policy
+        that a rule uses cannot be deleted by mistake. Only one of the two can be
+        loaded.
+
+        The logic has no unsafe code in it, and the compiler forbids it there.
+        """
+        tree = self.tree
+        for path in sorted(tree.project.glob("src/cttimeout/*.rs")):
+            text = rust.module(path.read_text(), "kernel::uapi")
+            tree.add(f"{MODULE}/cttimeout/{path.name}", rust.formatted(text, self.rustfmt))
+        tree.add(f"{MODULE}/trace.rs", rust.formatted(rust.module(tree.ours("src/trace.rs")), self.rustfmt))
+        tree.add(f"{MODULE}/trace.c", tree.ours("src/trace.c"))
+        tree.add("include/trace/events/cttimeout.h", tree.ours("include/trace/events/cttimeout.h"))
+        self.header("trace/events/cttimeout.h")
+        for header in ("netfilter/nfnetlink.h", "netfilter/nfnetlink_cttimeout.h", "netlink.h"):
+            tree.insert("rust/uapi/uapi_helper.h", f"#include <uapi/linux/{header}>\n", "#include <uapi/linux/")
+
+        main = re.sub(r"^(#\[cfg\(CTTIMEOUT_KUNIT\)\]\n)?mod (bindings|module|net|str|sync|compat|tests);\n", "",
+                      tree.ours(f"src/{NAME}_main.rs"), flags=re.M)
+        tree.add(f"{MODULE}/{NAME}_main.rs", rust.formatted(rust.module(main), self.rustfmt))
+        tree.add(f"{MODULE}/Makefile", f"""# SPDX-License-Identifier: GPL-2.0-only
+obj-$(CONFIG_NF_CT_NETLINK_TIMEOUT_RUST) += {NAME}.o
+{NAME}-y := {NAME}_main.o
+{NAME}-$(CONFIG_TRACEPOINTS) += trace.o
+""")
+        tree.insert("net/netfilter/Makefile",
+                    "obj-$(CONFIG_NF_CT_NETLINK_TIMEOUT_RUST) += cttimeout_rust/\n",
+                    r"obj-\$\(CONFIG_NF_CT_NETLINK_TIMEOUT\)")
+        kconfig = tree.ours("Kconfig").split("\n\n", 1)[1].replace(
+            "depends on NF_CONNTRACK\n", "depends on NF_CONNTRACK=y\n")
+        tree.replace("net/netfilter/Kconfig", "config NF_CT_NETLINK_HELPER\n",
+                     f"{kconfig}\nconfig NF_CT_NETLINK_HELPER\n")
+
+    def kunit(self):
+        """netfilter: cttimeout_rust: add KUnit tests
+
+        Of what can be tested without packets and without messages: timeout
+        objects, the map, names and counts.
+        """
+        tree, symbol = self.tree, "NF_CT_NETLINK_TIMEOUT_RUST_KUNIT_TEST"
+        tree.add(f"{MODULE}/tests.rs", rust.formatted(rust.module(tree.ours("src/tests.rs")), self.rustfmt))
+        tree.replace(f"{MODULE}/{NAME}_main.rs", "mod trace;\n",
+                     f"#[cfg(CONFIG_{symbol})]\nmod tests;\nmod trace;\n")
+        tree.replace("net/netfilter/Kconfig", "config NF_CT_NETLINK_HELPER\n", f"""config {symbol}
+	bool "KUnit tests of timeout tuning in Rust" if !KUNIT_ALL_TESTS
+	depends on NF_CT_NETLINK_TIMEOUT_RUST && KUNIT=y
+	default KUNIT_ALL_TESTS
+	help
+	  This adds unit tests to nfnetlink_cttimeout_rust, which run when
+	  it is loaded or, if it is built in, at boot. They leave nothing
+	  behind.
+
+	  If unsure, say N.
+
+config NF_CT_NETLINK_HELPER
+""")
+
+    def spec(self):
+        """netlink: specs: add conntrack timeout policies
+
+        For YNL: the commands, the attributes, and the timeouts of each protocol.
+        """
+        path = "Documentation/netlink/specs/nfnetlink_cttimeout.yaml"
+        self.tree.add(path, self.tree.ours(path))
+
+    def selftests(self):
+        """selftests: netfilter: add tests of conntrack timeout policies
+
+        They drive the module by netlink messages, nfct, iptables and packets, and
+        need nothing else. What is not installed makes a test skip.
+        """
+        selftests.add(self.tree)
+
+    def maintainers(self):
+        """MAINTAINERS: add conntrack timeout policies in Rust
+
+        With the abstractions that they stand on.
+        """
+        entry = f"""NETFILTER CONNTRACK TIMEOUT POLICIES [RUST]
+M:	{self.author}
+L:	netfilter-devel@vger.kernel.org
+L:	rust-for-linux@vger.kernel.org
+S:	Maintained
+F:	Documentation/netlink/specs/nfnetlink_cttimeout.yaml
+F:	include/trace/events/cttimeout.h
+F:	net/netfilter/cttimeout_rust/
+F:	rust/helpers/module.c
+F:	rust/helpers/net/
+F:	rust/helpers/rculist.c
+F:	rust/helpers/rhashtable.*
+F:	rust/kernel/module_ref.rs
+F:	rust/kernel/net/conntrack/
+F:	rust/kernel/net/netns.rs
+F:	rust/kernel/net/nfnetlink/
+F:	rust/kernel/net/nlmsg.rs
+F:	rust/kernel/str/padded.rs
+F:	rust/kernel/sync/rcu_list.rs
+F:	rust/kernel/sync/rcu_map/
+F:	rust/kernel/sync/rhashtable.rs
+F:	{selftests.DIRECTORY}/
+
+"""
+        self.tree.replace("MAINTAINERS", "\nNETRONIX EMBEDDED CONTROLLER\n",
+                          f"\n{entry}NETRONIX EMBEDDED CONTROLLER\n")
+
+
+STEPS = [
+    Series.rcu, Series.refcount, Series.rcu_list, Series.rhashtable, Series.rcu_map,
+    Series.padded_str, Series.module_ref, Series.netns, Series.nlmsg, Series.nfnetlink,
+    Series.conntrack, Series.policies, Series.kunit, Series.spec, Series.selftests, Series.maintainers,
+]

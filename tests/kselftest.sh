@@ -1,0 +1,31 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Runs the selftests of the patch series inside a virtual machine, from the tree of the
+# patched kernel, as anybody would.
+#
+# usage: kselftest.sh MODULE_DIR SOURCE BUILD_DIR TARGET
+
+here=$(cd "$(dirname "$0")" && pwd)
+modules=$1 source=$2 build=$3 target=$4
+. "$here/lib/guest.sh"
+guest_modules "$modules"
+
+# The tests say modprobe, as they do where modules are installed.
+mkdir -p /run/bin
+ln -s /run/cttimeout-modprobe /run/bin/modprobe
+export PATH=/run/bin:$PATH:/usr/sbin:/sbin
+
+# What make writes is gone with the guest.
+mkdir -p /run/overlay
+mount -t tmpfs tmpfs /run/overlay
+mkdir /run/overlay/{upper,work}
+mount -t overlay overlay -o "lowerdir=$build,upperdir=/run/overlay/upper,workdir=/run/overlay/work" "$build"
+
+echo "--- tests begin ---"
+# (This is what "make kselftest" does after it has looked at the compilers, which takes
+# many minutes in an emulated machine. The tests need none.)
+make -C "$source/tools/testing/selftests" O="$build" TARGETS="$target" run_tests
+status=$?
+echo "--- tests end ---"
+guest_end "$status"
