@@ -6,6 +6,7 @@
 #ifndef _CTTIMEOUT_BINDINGS_HELPER_H
 #define _CTTIMEOUT_BINDINGS_HELPER_H
 
+#include <linux/gfp.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_cttimeout.h>
 #include <linux/rhashtable.h>
@@ -19,7 +20,8 @@
 #include "helpers.h"
 #include "trace/events/cttimeout.h"
 
-/* bindgen does not evaluate this macro. */
+/* bindgen does not evaluate these macros. */
+const gfp_t CTTIMEOUT_CONST___GFP_RETRY_MAYFAIL = __GFP_RETRY_MAYFAIL;
 const size_t CTTIMEOUT_CONST_NLMSG_DEFAULT_SIZE = NLMSG_DEFAULT_SIZE;
 
 #endif /* _CTTIMEOUT_BINDINGS_HELPER_H */

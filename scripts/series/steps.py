@@ -246,6 +246,9 @@ class Series:
 #include <net/netfilter/nf_conntrack_timeout.h>
 #endif
 """)
+        self.tree.insert(BINDINGS,
+                         "const gfp_t RUST_CONST_HELPER___GFP_RETRY_MAYFAIL = __GFP_RETRY_MAYFAIL;\n",
+                         r"const gfp_t RUST_CONST_HELPER___GFP")
         self.module("net/mod.rs", "conntrack", 'all(CONFIG_NF_CONNTRACK = "y", CONFIG_NF_CONNTRACK_TIMEOUT)')
         for name in ("mod", "detach", "hooks", "l4proto", "timeout"):
             parent = "net" if name == "mod" else "net::conntrack"

@@ -3,12 +3,15 @@
 #
 # Who may do what: nothing without CAP_NET_ADMIN in the network namespace; all in
 # a network namespace of one's own, but nothing that is seen or felt outside; and
-# the memory for it is the caller's.
+# the memory for it is the caller's, who gets no more than there is.
 
 import ast
 import ctypes
+import errno
 import os
 import pathlib
+import resource
+import socket
 import time
 import traceback
 
@@ -18,6 +21,8 @@ CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 NOBODY = 65534
 CGROUPS = pathlib.Path("/run/cttimeout-cgroups")
 COUNT = 3000
+LIMIT = 256 << 10
+MCL_CURRENT, MCL_FUTURE = 1, 2
 MODULE = os.environ["MODULE"]
 libc = ctypes.CDLL(None, use_errno=True)
 t = nfnl.Ktap()
@@ -123,8 +128,11 @@ def parameter():
 t.equal("the module's parameter cannot be written from there", in_child(parameter), "False")
 
 
-# Policies are charged to the one who makes them. (At the limit itself, the kernel ends the process:
-# it needs memory of its own to go on.)
+# Policies are charged to the one who makes them.
+def enter_cgroup():
+    (CGROUPS / "limited/cgroup.procs").write_text(str(os.getpid()))
+
+
 def charged():
     """The growth of the memory cgroup's slab memory, in bytes for each policy, when policies come
     and when they go again."""
@@ -132,7 +140,7 @@ def charged():
         lines = (CGROUPS / "limited/memory.stat").read_text().splitlines()
         return int(dict(line.split() for line in lines)["slab"])
 
-    (CGROUPS / "limited/cgroup.procs").write_text(str(os.getpid()))
+    enter_cgroup()
     own_namespaces()
     sock = nfnl.Socket()
     sock.create("the first")
@@ -154,6 +162,63 @@ def charged():
     return (full - start) / COUNT, (slab() - start) / COUNT
 
 
+# And they stop at the limit.
+def until_refused(sock, messages, buffer):
+    """Sends the messages until one is refused; returns how many were not, and the error. Takes no
+    memory, for which a process at its limit would be ended."""
+    for done, message in enumerate(messages):
+        sock.sock.send(message)
+        sock.sock.recv_into(buffer)
+        if any(buffer[16:20]):
+            return done, -int.from_bytes(buffer[16:20], "little", signed=True)
+    return len(messages), 0
+
+
+def limited(gate):
+    """Makes policies until there is no memory, deletes some and makes others; what became of it."""
+    def report(*numbers):
+        gate.send(" ".join(map(str, numbers)).encode())
+        gate.recv(1)
+
+    enter_cgroup()
+    # What the process has for itself, it has from now on.
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert not libc.mlockall(MCL_CURRENT | MCL_FUTURE)
+    own_namespaces()
+    sock, buffer = nfnl.Socket(), bytearray(4096)
+
+    def build(command, text, *attrs, flags=nfnl.F_ACK):
+        return sock.build(command, nfnl.name(text), *attrs, flags=flags)
+
+    def new(text):
+        return build(nfnl.NEW, text, nfnl.l3(), nfnl.l4(17), nfnl.data(),
+                     flags=nfnl.F_CREATE | nfnl.F_ACK)
+
+    unknown = [build(nfnl.DELETE, f"unknown {i}") for i in range(2 * COUNT)]
+    first = [new(f"policy {i}") for i in range(2 * COUNT)]
+    some = [build(nfnl.DELETE, f"policy {i}") for i in range(500)]
+    again = [new(f"policy {i}") for i in range(100)]
+    # The first one comes with what a namespace with policies has; and what Python has done once, it
+    # does again without more memory.
+    until_refused(sock, [new("the first")] + unknown[:1], buffer)
+    for message in unknown:
+        until_refused(sock, [message], buffer)
+    report(0)
+    done, error = until_refused(sock, first, buffer)
+    report(done, error)
+    gone, made = until_refused(sock, some, buffer)[0], 0
+    # The memory comes back a grace period later.
+    for _ in range(300):
+        made += until_refused(sock, again[made:], buffer)[0]
+        if made == len(again):
+            break
+        time.sleep(0.1)
+    report(gone, made)
+    left = len(sock.state()) - 1
+    sock.flush()
+    report(left)
+
+
 CGROUPS.mkdir()
 if libc.mount(b"none", bytes(CGROUPS), b"cgroup2", 0, None):
     t.check("cgroups can be mounted", False, os.strerror(ctypes.get_errno()))
@@ -165,5 +230,42 @@ came, left = ast.literal_eval(figures)
 t.check("policies are charged to the memory cgroup of who creates them", 100 < came < 1000, figures)
 t.check("and no longer when they are gone", left < came / 2, figures)
 s.flush()
-(CGROUPS / "limited").rmdir()
+
+group = CGROUPS / "limited"
+gate, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+gate.settimeout(300)
+if not (child := os.fork()):
+    gate.close()
+    try:
+        limited(theirs)
+    except BaseException:
+        theirs.send(traceback.format_exc().encode())
+    os._exit(0)
+theirs.close()
+
+
+def next_step():
+    """Lets it go on; returns its next report."""
+    gate.send(b"x")
+    report = gate.recv(4096).decode()
+    return tuple(map(int, report.split())) if report[:1].isdigit() else report or "it has ended"
+
+
+gate.recv(4096)
+(group / "memory.max").write_text(str(int((group / "memory.current").read_text()) + LIMIT))
+report = next_step()
+created, error = report if isinstance(report, tuple) else (0, report)
+t.equal("at the limit of its memory cgroup, it is told ENOMEM", errno.errorcode.get(error, error), "ENOMEM")
+t.check("but not before there were many policies", created > 500, created)
+t.equal("meanwhile, others go on", {s.create(f"policy {i}").error for i in range(100)}, {0})
+t.equal("if it deletes 500, there is room for 100", next_step(), (500, 100))
+(group / "memory.max").write_text("max")
+t.equal("what succeeded is there, and nothing else", next_step(), (created - 400,))
+gate.send(b"x")
+t.equal("the process has lived through it", os.waitpid(child, 0)[1], 0)
+events = dict(line.split() for line in (group / "memory.events").read_text().splitlines())
+t.check("the limit was reached", int(events["max"]), events)
+t.equal("and no process had to be ended for it", (events["oom"], events["oom_kill"]), ("0", "0"))
+s.flush()
+group.rmdir()
 t.finish()

@@ -71,6 +71,14 @@ use crate::{
     },
 };
 
+/// Rather fail than end processes to make room.
+const __GFP_RETRY_MAYFAIL: Flags = {
+    let bits = bindings::CTTIMEOUT_CONST___GFP_RETRY_MAYFAIL;
+    // SAFETY: `Flags` is a structure of one field, a `u32`, and nothing else, as its size tells; its
+    // operators make all combinations of bits.
+    unsafe { mem::transmute::<u32, Flags>(bits) }
+};
+
 /// What follows the timeouts in an object of ours.
 #[repr(C)]
 struct Tail<T> {
@@ -140,7 +148,9 @@ impl<T: Send + Sync> UniqueTimeout<T> {
     /// Allocates an object with the timeouts that `attrs` stand for in `net`.
     ///
     /// `l3num` is the address family (`NFPROTO_*`) of the rules that may use it. Fails with `ENOMEM`,
-    /// and with what the protocol's tracker fails with.
+    /// and with what the protocol's tracker fails with. Where the memory cgroup that the object is to
+    /// be charged to is at its limit, that is all that happens: no process is ended to make room, for
+    /// it might not be the one that asks.
     pub(crate) fn new(
         l3num: u16,
         attrs: TimeoutAttrs<'_, '_>,
@@ -159,7 +169,11 @@ impl<T: Send + Sync> UniqueTimeout<T> {
             align_of::<bindings::nf_ct_timeout>(),
         )
         .map_err(|_| ENOMEM)?;
-        let object = Kmalloc::alloc(layout, flags | __GFP_ZERO, NumaNode::NO_NODE)?;
+        let object = Kmalloc::alloc(
+            layout,
+            flags | __GFP_RETRY_MAYFAIL | __GFP_ZERO,
+            NumaNode::NO_NODE,
+        )?;
         let object: NonNull<bindings::nf_ct_timeout> = object.cast();
 
         // SAFETY: The allocation is large enough, aligned, zeroed and ours.
