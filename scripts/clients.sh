@@ -8,6 +8,8 @@
 #   cttimeout a client that is linked with libnetfilter_cttimeout
 #   fuzz      the fuzzer, tests/fuzz/
 #   source    the source of the kernel in BUILD_DIR, for its YNL (a link)
+#   i386.tar  a file tree with 32-bit programs (a link); what runs them there is
+#             tests/lib/i386.sh
 #
 # What cannot be had here is left out, and its test is skipped by name; on
 # Debian, all can.
@@ -16,6 +18,8 @@
 
 . "$(dirname "$0")/lib.sh"
 . "$TOP/scripts/tools.sh"
+
+I386_PACKAGES="nfct iptables python3-minimal"
 
 # The package is unpacked, not installed: installed, it would enable and start
 # a service, which is not what a machine that runs tests is for.
@@ -43,6 +47,51 @@ find_ovs() {
 	with_lock ovs unpack_ovs || exit
 }
 
+# apt_i386 COMMAND ARG...: apt as on a 32-bit machine with the sources of this one, and
+# with nothing installed. Nothing of this machine's own apt changes.
+apt_i386() {
+	local dir=$CACHE/apt-i386 command=$1
+	shift
+	mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial"
+	"$command" -o APT::Architecture=i386 -o APT::Architectures::=i386 -o APT::Sandbox::User="" \
+		-o Dir::State::Lists="$dir/lists" -o Dir::State::status=/dev/null \
+		-o Dir::Cache="$dir/cache" -o Acquire::Languages=none "$@"
+}
+
+# Not installed, either, and with all libraries down to the C library; in one file,
+# because a guest does not read thousands of them in a hurry.
+pack_i386() {
+	local tmp
+	[ ! -f "$i386" ] || return 0
+	tmp=$(mktemp -d "$CACHE/tools/i386.XXXXXX")
+	step "fetching 32-bit clients" "20 s" "$CACHE/logs/i386.log" "$TOP/scripts/clients.sh" --pack-i386 "$tmp"
+	mv "$tmp/tar" "$i386"
+	rm -r "$tmp"
+}
+
+find_i386() {
+	have apt-get && have dpkg-deb || return
+	i386=$CACHE/tools/i386-$(echo "$I386_PACKAGES $(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)" |
+		sha256sum | cut -c1-16).tar
+	mkdir -p "$CACHE/tools"
+	(with_lock i386 pack_i386) || say "    there are no 32-bit clients here, then"
+	[ -f "$i386" ]
+}
+
+if [ "${1:-}" = --pack-i386 ]; then
+	# A source that does not know of i386 must not hide the others.
+	apt_i386 apt-get update || true
+	# shellcheck disable=SC2086
+	apt_i386 apt-get -y --no-install-recommends --download-only install $I386_PACKAGES || exit
+	for package in "$CACHE"/apt-i386/cache/archives/*.deb; do
+		dpkg-deb -x "$package" "$2/tree" || exit
+	done
+	# Without what is only there to be read, and character sets
+	tar -C "$2/tree" --exclude=./usr/share --exclude='*/gconv' -cf "$2/tar" . || exit
+	rm "$CACHE"/apt-i386/cache/archives/*.deb
+	exit
+fi
+
 # Where apt does not run, what is missing is missing.
 ! have apt-get || need_client_tools
 
@@ -51,6 +100,7 @@ out=$CACHE/clients/$(echo "$kdir $TOP" | sha256sum | cut -c1-16)
 mkdir -p "$out"
 
 ! find_ovs || ln -sfn "$ovs" "$out/ovs"
+! find_i386 || ln -sfn "$i386" "$out/i386.tar"
 
 if [ -f /usr/include/libnetfilter_cttimeout/libnetfilter_cttimeout.h ] &&
    [ -f /usr/include/libmnl/libmnl.h ]; then

@@ -4,6 +4,8 @@
 # Shows that rules of all four iptables commands can name a policy, that they
 # are refused when the policy does not fit, that a policy counts its rules, and
 # that it can be deleted when, and only when, there are none.
+#
+# usage: cttimeout_rules.sh [COMMAND]...   (iptables-legacy...; by default, all four)
 # shellcheck source-path=SCRIPTDIR/../lib
 
 . ../lib/ktap.sh
@@ -82,8 +84,15 @@ check_rules() {
 	check_eq "$ipt: and is" "$(names)" ""
 }
 
-check_rules iptables-legacy inet inet6 2 "No chain/target/match by that name"
-check_rules iptables-nft inet inet6 2 "No such file or directory"
-check_rules ip6tables-legacy inet6 inet 10 "No chain/target/match by that name"
-check_rules ip6tables-nft inet6 inet 10 "No such file or directory"
+[ $# -gt 0 ] || set -- iptables-legacy iptables-nft ip6tables-legacy ip6tables-nft
+for ipt in "$@"; do
+	case $ipt in
+	*-legacy) unknown="No chain/target/match by that name" ;;
+	*) unknown="No such file or directory" ;;
+	esac
+	case $ipt in
+	ip6*) check_rules "$ipt" inet6 inet 10 "$unknown" ;;
+	*) check_rules "$ipt" inet inet6 2 "$unknown" ;;
+	esac
+done
 finish
