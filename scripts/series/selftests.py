@@ -9,8 +9,8 @@ DIRECTORY = "tools/testing/selftests/net/netfilter/cttimeout_rust"
 # What needs more than that: programs that are built for it, other modules, the
 # sources of the kernel.
 PREPARED = re.compile(r"CLIENTS|MODROOT|KUNIT_MODULE|conformance|ovs\.sh")
-LIBRARIES = ["conntrack.sh", "iptables.py", "ktap.sh", "netns.sh", "nfnl.py", "standalone.py",
-             "standalone.sh", "traffic.py"]
+LIBRARIES = ["conntrack.sh", "iptables.py", "ktap.sh", "netns.sh", "nfnl.py", "processes.py",
+             "standalone.py", "standalone.sh", "traffic.py"]
 SECTIONS = ["Modules and Rust", "Tracepoints", "Network", "Netfilter"]
 OPTIONS = ["IKCONFIG", "IKCONFIG_PROC", "NAMESPACES", "NET_NS", "USER_NS", "PID_NS", "CGROUPS", "MEMCG"]
 

@@ -170,6 +170,7 @@ impl<T: PerNet> Subsys<T> {
 
     /// The data in `net`, or [`None`] if the type is not registered (any more).
     pub(crate) fn get<'g>(&self, net: &'g Net, _guard: &'g rcu::Guard) -> Option<&'g T> {
+        // Acquire: who sees the release store in `Registration::new` sees the index and the values.
         if !self.registered.load(Acquire) {
             return None;
         }
@@ -231,6 +232,7 @@ impl<T: PerNet> Registration<T> {
     pub(crate) fn new() -> Result<Self> {
         let subsys = T::subsys();
 
+        // Full, of which acquire would do: who claims it after somebody else sees that all is undone.
         if subsys.claimed.xchg(true, Full) {
             return Err(EBUSY);
         }
@@ -249,6 +251,7 @@ impl<T: PerNet> Registration<T> {
 
 impl<T: PerNet> Drop for Registration<T> {
     fn drop(&mut self) {
+        // Who comes after the grace period sees this, and who came before it is waited for.
         T::subsys().registered.store(false, Release);
         synchronize_rcu();
         // SAFETY: Registered by the type invariant. No reader is left: those that came through

@@ -29,7 +29,7 @@ pub(crate) trait RefcountExt {
     /// Provides release ordering, and acquire ordering if it is zero.
     fn sub_and_test(&self, count: i32) -> bool;
 
-    /// The count at this moment.
+    /// The count at this moment, in no order with anything else.
     fn read(&self) -> u32;
 }
 

@@ -77,7 +77,9 @@ unsafe fn for_each_flow(
 
 /// Where a flow has its timeout object, in the hands of somebody who walks the flow table.
 ///
-/// Packets read it at any time, so it is accessed by whole words: READ_ONCE(), WRITE_ONCE().
+/// Packets read it at any time, so it is accessed by whole words: READ_ONCE(), WRITE_ONCE(). No order is
+/// needed: who writes holds the lock of the bucket; who has read an object, under RCU, just before it
+/// was taken away, goes on with its timeouts, for its memory stays a grace period longer.
 ///
 /// # Invariants
 ///

@@ -255,6 +255,9 @@ impl<T> Owner<T> {
     /// race with somebody who is just about to, exactly one of the two succeeds.
     ///
     /// Returns the number of other users.
+    ///
+    /// The step itself decides; no order with other memory is needed: what a user reads does not
+    /// change, or is read by the word, and was there before the object could be found.
     pub(crate) fn retire(&self) -> Result<(), u32> {
         // SAFETY: The users' reference keeps the object.
         let users = unsafe { self.0.users() };
@@ -514,7 +517,9 @@ impl<'a, T> TimeoutRef<'a, T> {
 
     /// Appends the timeouts to a message, in seconds.
     pub(crate) fn put_timeouts(self, msg: &mut Message<'_>) -> Result {
-        // SAFETY: By the type invariants; the array is as large as the protocol says.
+        // SAFETY: By the type invariants; the array is as large as the protocol says. If it is being
+        // replaced, the tracker reads for each state what was there before or what is there now: a
+        // whole word, which stands for itself.
         unsafe {
             let data = (&raw const (*self.object().as_ptr()).data).cast::<c_void>();
             put_timeouts(self.proto(), data, msg)

@@ -282,6 +282,7 @@ where
     }
 
     fn changed(&self) {
+        // Relaxed: only writers store to it, and one writer sees what the one before it has stored.
         let next = self.generation.load(Relaxed).wrapping_add(1).max(1);
         // Release: who sees this number sees the change, too.
         self.generation.store(next, Release);
@@ -348,6 +349,7 @@ where
         } else {
             ptr::null_mut()
         };
+        // Relaxed: only writers store to it.
         if self.searched.load(Relaxed) != searched {
             // Release: who searches the hash table sees all that is in it. (Who searches the list again
             // may, for a moment, see what was just removed; so may anybody who began before that.)
