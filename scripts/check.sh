@@ -7,10 +7,11 @@
 # usage: check.sh [host] [TEST]...
 #
 # KERNELS="plain debug builtin" (the default) says which kernels to test on, and
-# KVERSION=7.2 that they are to be of another version (see kernel.sh). How much
-# some tests do can be set, too: ZONES= (cttimeout_ovs), ROUNDS= (cttimeout_races),
-# SEED=, COUNT= and STEPS= (cttimeout_conformance*), SEED=, TIME= and MESSAGES=
-# (cttimeout_fuzz); and how long one may take at most, TEST_TIMEOUT=1800 seconds.
+# KVERSION=7.2 that they are to be of another version (see kernel.sh). How much some
+# tests do can be set: ZONES= (cttimeout_ovs), ROUNDS= (cttimeout_races,
+# cttimeout_order), SEED=, COUNT= and STEPS= (cttimeout_conformance*), SEED=, TIME= and
+# MESSAGES= (cttimeout_fuzz); and how long one may take at most, TEST_TIMEOUT=1800
+# seconds.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -23,9 +24,12 @@ debug_tests="cttimeout_detach cttimeout_dump cttimeout_fuzz cttimeout_module ctt
 debug_only="cttimeout_kunit cttimeout_failslab"
 # Enough to show that a module that is part of the kernel works like any other.
 builtin_tests="cttimeout_policies"
+# Where those take part, a guest has four CPUs.
+many_cpus="cttimeout_races cttimeout_order"
 # Those that take longest, in that order, for the sake of an even distribution
 slow_tests="cttimeout_netns cttimeout_failslab cttimeout_rules cttimeout_ynl cttimeout_ovs
-	cttimeout_detach cttimeout_conformance_rules cttimeout_module cttimeout_tcp cttimeout_races"
+	cttimeout_detach cttimeout_conformance_rules cttimeout_module cttimeout_tcp cttimeout_races
+	cttimeout_order cttimeout_i386"
 
 knobs=()
 for knob in TEST_TIMEOUT ZONES ROUNDS SEED COUNT STEPS TIME MESSAGES; do
@@ -52,12 +56,13 @@ fi
 # results go to NAME.ktap
 guest() {
 	local name=$1 kdir=$2 modules=$3 console=$results/$1.console ktap=$results/$1.ktap
-	local files=() test status log
+	local files=() cpus=2 test status log
 	shift 3
 	for test in "$@"; do
 		files+=("$(basename "$(compgen -G "$TOP/tests/selftests/$test.*")")")
+		[[ " $many_cpus " != *" $test "* ]] || cpus=4
 	done
-	"$TOP/scripts/vm.sh" -t "$((${TEST_TIMEOUT:-1800} * 2))" "$kdir" env "${knobs[@]}" "$TOP/tests/guest.sh" \
+	"$TOP/scripts/vm.sh" -c "$cpus" -t "$((${TEST_TIMEOUT:-1800} * 2))" "$kdir" env "${knobs[@]}" "$TOP/tests/guest.sh" \
 		"$modules" "$clients" "${files[@]}" >"$console" 2>&1
 	status=$?
 	{

@@ -5,27 +5,32 @@
 # policies come and go, namespaces that end in the middle of it, clients that are
 # killed in a dump, and the module unloaded under their hands. What is looked for
 # in between is nothing but an answer that makes no sense; the rest is for the
-# kernel's checkers. In the end, all references have been given back.
+# kernel's checkers. In the end, the counts add up, all references have been given
+# back, and there are as many objects in the kernel's caches as in the beginning.
 #
 # ROUNDS= in the environment says how many rounds each process does.
 
 import ctypes
 import errno
-import mmap
 import os
 import random
 import signal
 import socket
 import subprocess
 import time
-import traceback
 
 import iptables
 import nfnl
+from processes import Number, together
 
 ROUNDS = int(os.environ.get("ROUNDS") or 150)
 MODULE = os.environ["MODULE"]
 NAMES = [f"policy {i}" for i in range(6)]
+# What policies, flows and namespaces are made of, as far as nobody else makes much of it.
+CACHES = ("nf_conntrack", "net_namespace", "kmalloc-cg-96", "kmalloc-cg-128", "kmalloc-cg-192",
+          "kmalloc-cg-256", "kmalloc-cg-512")
+# So many more objects may be somebody else's, in all of the caches together.
+OTHERS = 100
 CLONE_NEWNET = 0x40000000
 libc = ctypes.CDLL(None, use_errno=True)
 t = nfnl.Ktap()
@@ -34,27 +39,6 @@ t = nfnl.Ktap()
 def new_namespace():
     iptables.checked(libc.unshare(CLONE_NEWNET))
     subprocess.run("ip link set lo up", shell=True, check=True)
-
-
-def together(*functions):
-    """Runs each in a process of its own; returns what went wrong."""
-    children = {}
-    for number, function in enumerate(functions):
-        read, write = os.pipe()
-        if not (child := os.fork()):
-            random.seed(number)
-            try:
-                function()
-            except BaseException:
-                os.write(write, traceback.format_exc().encode()[-4000:])
-            os._exit(0)
-        os.close(write)
-        children[child] = read
-    for child, read in children.items():
-        with os.fdopen(read) as said:
-            children[child] = said.read()
-        os.waitpid(child, 0)
-    return "\n".join(filter(None, children.values()))
 
 
 # What a process does. The errors that a command may have are those of a state that
@@ -140,10 +124,21 @@ def finding():
         assert not answer.error, answer.errno_name
 
 
+def rule_makers():
+    """Rules ask for a policy that is not there, by a hook that may not be there, either."""
+    while not reloaded.value:
+        try:
+            tables[1].put()
+            raise AssertionError("there is no such policy")
+        except OSError as error:
+            assert error.errno in (errno.ENOENT, errno.EAGAIN), error
+        time.sleep(0.05)  # each time, the module is in use for a moment
+
+
 def callers():
     """Whatever is being loaded or unloaded: an answer, or none that the module gives."""
     s = nfnl.Socket()
-    while not reloaded[0]:
+    while not reloaded.value:
         for answer in s.request(nfnl.GET, nfnl.name("web")), s.dump(), s.default_set(17, {1: 30}):
             assert answer.error in (0, errno.ENOENT, errno.EINVAL, errno.EPROTONOSUPPORT), \
                 answer.errno_name
@@ -161,7 +156,17 @@ def reload():
                 pass
             assert runner("load")
     finally:
-        reloaded[0] = 1
+        reloaded.value = 1
+
+
+def settled(function, expected):
+    """What the function returns, as soon as it is as expected: some things come to their end a
+    while later."""
+    for _ in range(300):
+        if (result := function()) == expected:
+            break
+        time.sleep(0.1)
+    return result
 
 
 def references():
@@ -169,10 +174,24 @@ def references():
         return int(file.read())
 
 
+def objects():
+    """How many there are in the caches."""
+    for cache in CACHES:
+        # What is free is not kept aside, then, and not counted.
+        with open(f"/sys/kernel/slab/{cache}/shrink", "w") as file:
+            file.write("1")
+    with open("/proc/slabinfo") as file:
+        counts = {cache: int(active) for cache, active, *_ in map(str.split, file)
+                  if cache in CACHES}
+    assert len(counts) == len(CACHES), counts
+    return counts
+
+
 new_namespace()
 s = nfnl.Socket()
+before = objects()
 tables = [iptables.Table("raw")]
-reloaded = mmap.mmap(-1, 1)  # shared by all processes
+reloaded = Number()
 for some in NAMES[:3], NAMES[3:]:
     for i, text in enumerate(some):
         s.create(text, 17, {1: 9})
@@ -181,8 +200,16 @@ for some in NAMES[:3], NAMES[3:]:
     tables.append(iptables.Table("raw"))
     tables[0].put()
 
-t.equal(f"{ROUNDS} rounds each of commands (3 times), rules, packets, namespaces, killed dumps",
+t.equal(f"on {os.cpu_count()} CPUs, {ROUNDS} rounds each of commands (3 times), rules, packets, and "
+        f"{ROUNDS // 10} of namespaces and killed dumps",
         together(commands, commands, commands, rules, packets, namespaces, killed), "")
+for text in NAMES:
+    s.create(text, 17)
+tables[1].put()
+t.equal("each policy counts the rules that there are now",
+        {p.name: p.use for p in s.dump().policies},
+        {text: 2 if text in NAMES[:3] else 1 for text in NAMES})
+t.equal("the module has a reference for each policy and each rule", settled(references, 9), 9)
 tables[0].put()
 t.equal("without rules, each policy is used by none", {p.use for p in s.dump().policies} - {1},
         set())
@@ -191,12 +218,20 @@ s.create("stays", 17)
 t.equal(f"a policy is found while the table grows and shrinks {ROUNDS // 5} times",
         together(growing, finding, finding), "")
 t.equal("and then it goes", s.delete("stays").error, 0)
-for _ in range(300):
-    if not references():
-        break
-    time.sleep(0.1)
-t.equal("nothing refers to the module", references(), 0)
+t.equal("nothing refers to the module", settled(references, 0), 0)
+subprocess.run(["conntrack", "-F"], stderr=subprocess.DEVNULL, check=True)
+
+
+def added():
+    """Whether there are more objects than before."""
+    more = {cache: count - before[cache] for cache, count in objects().items()}
+    excess = {cache: count for cache, count in more.items() if count > 0}
+    return {} if sum(excess.values()) <= OTHERS else excess
+
+
+t.equal(f"there are no more objects in the kernel's caches than before, give or take {OTHERS}",
+        settled(added, {}), {})
 t.equal(f"the module is unloaded {ROUNDS // 10} times while clients call",
-        together(reload, callers, callers, callers), "")
+        together(reload, callers, callers, callers, rule_makers), "")
 t.equal("it works", (s.create("web").error, s.flush().error), (0, 0))
 t.finish()
