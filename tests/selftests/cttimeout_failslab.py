@@ -27,6 +27,7 @@ CLONE_NEWNET, SYS_FINIT_MODULE = 0x40000000, 313
 NO_MEMORY = errno.ENOMEM, errno.ENOBUFS
 libc = ctypes.CDLL(None, use_errno=True)
 t = nfnl.Ktap()
+total = [0]
 
 
 def sweep(title, prepare, state, words=NO_MEMORY):
@@ -54,6 +55,7 @@ def sweep(title, prepare, state, words=NO_MEMORY):
             changed = error not in (0, errno.ENOBUFS) and state() != before
             if changed or words and error not in (0, *words):
                 wrong.append((number, errno.errorcode.get(error, error), before, state()))
+    total[0] += number - 1
     t.equal(f"{title}: {number - 1} allocations failed one by one, and no harm was done", wrong, [])
     t.check(f"{title}: failures were reported", reported, (number, reported))
     t.equal(f"{title}: with enough memory it succeeds", error, 0)
@@ -178,4 +180,5 @@ commands()
 rules_and_flows()
 namespaces()
 loading()
+print(f"# {total[0]} allocations failed in all")
 t.finish()

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # What a socket can do to requests: many in one datagram, one of which fails or is
-# cut off; attributes as large as they can be; answers that nobody reads.
+# cut off, or one in pieces; attributes as large as they can be; answers that nobody reads.
 
 import errno
 import struct
@@ -47,6 +47,17 @@ struct.pack_into("=I", broken, 0, 1000)
 s.send(whole + bytes(broken) + behind)
 t.equal("before a message that is cut off, all is as ever", s.collect(s.seq - 2).error, 0)
 t.equal("it and what is behind it are ignored", names(), ["whole"])
+s.flush()
+
+# In pieces
+message = new("pieces")
+s.sock.sendmsg([message[:10], message[10:30], message[30:]])
+t.equal("a message in three pieces of memory is one", (s.collect(s.seq).error, names()),
+        (0, ["pieces"]))
+message = new("halves")
+for half in message[:20], message[20:]:  # the name's attribute comes first in the second
+    s.send(half)
+t.equal("two halves of a message, in a datagram each, are none", names(), ["pieces"])
 s.flush()
 
 # As large as it can be: the last of many attributes of a type counts
