@@ -7,7 +7,8 @@
 # usage: check.sh [host] [TEST]...
 #
 # KERNELS="plain debug builtin" (the default) says which kernels to test on, and
-# KVERSION=7.2 that they are to be of another version (see kernel.sh). How much some
+# KVERSION=7.2 that they are to be of another version (see kernel.sh); ALL=1 runs all
+# tests on the debug kernel, too, which takes hours under emulation. How much some
 # tests do can be set: ZONES= (cttimeout_ovs), ROUNDS= (cttimeout_races,
 # cttimeout_order), SEED=, COUNT= and STEPS= (cttimeout_conformance*), SEED=, TIME= and
 # MESSAGES= (cttimeout_fuzz); and how long one may take at most, TEST_TIMEOUT=1800
@@ -19,7 +20,7 @@ KERNELS=${KERNELS:-plain debug builtin}
 [ -z "${KDIR:-}" ] || KERNELS=plain
 # Unless told otherwise: where memory, locks and references are at stake. Under
 # emulation, the debug kernel is slower by far.
-debug_tests="cttimeout_detach cttimeout_dump cttimeout_fuzz cttimeout_module cttimeout_netns cttimeout_races cttimeout_replace"
+debug_tests="cttimeout_detach cttimeout_dump cttimeout_fuzz cttimeout_module cttimeout_netns cttimeout_order cttimeout_races cttimeout_replace"
 # These need what only the debug kernel has: KUnit, failing allocations.
 debug_only="cttimeout_kunit cttimeout_failslab"
 # Enough to show that a module that is part of the kernel works like any other.
@@ -114,7 +115,7 @@ for kernel in $KERNELS; do
 	for test in "${tests[@]}"; do
 		case $kernel in
 		plain) [ $# -gt 0 ] || [ -n "${KDIR:-}" ] || [[ " $debug_only " != *" $test "* ]] || continue ;;
-		debug) [ $# -gt 0 ] || [[ " $debug_tests $debug_only " == *" $test "* ]] || continue ;;
+		debug) [ $# -gt 0 ] || [ -n "${ALL:-}" ] || [[ " $debug_tests $debug_only " == *" $test "* ]] || continue ;;
 		builtin) [[ " $builtin_tests " == *" $test "* ]] || continue ;;
 		esac
 		selected+=("$test")
