@@ -169,11 +169,13 @@ impl<T: Send + Sync> UniqueTimeout<T> {
             align_of::<bindings::nf_ct_timeout>(),
         )
         .map_err(|_| ENOMEM)?;
-        let object = Kmalloc::alloc(
-            layout,
-            flags | __GFP_RETRY_MAYFAIL | __GFP_ZERO,
-            NumaNode::NO_NODE,
-        )?;
+        // Who is over what its memory cgroup should have is made to wait, for seconds, where it asks for
+        // memory and may sleep, and who wants the mutex would wait, too. So it is asked for without
+        // sleeping first: the wait is due where the request ends, then.
+        let hasty = (flags & !GFP_KERNEL) | GFP_NOWAIT | __GFP_NOWARN;
+        let patient = flags | __GFP_RETRY_MAYFAIL;
+        let alloc = |flags| Kmalloc::alloc(layout, flags | __GFP_ZERO, NumaNode::NO_NODE);
+        let object = alloc(hasty).or_else(|_| alloc(patient))?;
         let object: NonNull<bindings::nf_ct_timeout> = object.cast();
 
         // SAFETY: The allocation is large enough, aligned, zeroed and ours.
