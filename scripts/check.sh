@@ -7,17 +7,18 @@
 # usage: check.sh [host] [TEST]...
 #
 # KERNELS="plain debug builtin" (the default) says which kernels to test on, and
-# KVERSION=7.2 that they are to be of another version (see kernel.sh); ALL=1 runs all
-# tests on the debug kernel, too, which takes hours under emulation. How much some
-# tests do can be set: ZONES= (cttimeout_ovs), ROUNDS= (cttimeout_races,
-# cttimeout_order), SEED=, COUNT= and STEPS= (cttimeout_conformance*), SEED=, TIME= and
-# MESSAGES= (cttimeout_fuzz); and how long one may take at most, TEST_TIMEOUT=1800
-# seconds.
+# KVERSION=7.2 that they are to be of another version (see kernel.sh); ARCH=s390x or
+# ARCH=arm64 stands for the one for that architecture, and ALL=1 runs all tests on the
+# debug kernel, too, which takes hours under emulation. How much some tests do can be
+# set: ZONES= (cttimeout_ovs), ROUNDS= (cttimeout_races, cttimeout_order), SEED=, COUNT=
+# and STEPS= (cttimeout_conformance*), SEED=, TIME= and MESSAGES= (cttimeout_fuzz); and
+# how long one may take at most, TEST_TIMEOUT=1800 seconds.
 
 . "$(dirname "$0")/lib.sh"
 
 KERNELS=${KERNELS:-plain debug builtin}
 [ -z "${KDIR:-}" ] || KERNELS=plain
+[ -z "${ARCH:-}" ] || KERNELS=$ARCH
 # Unless told otherwise: where memory, locks and references are at stake. Under
 # emulation, the debug kernel is slower by far.
 debug_tests="cttimeout_detach cttimeout_dump cttimeout_fuzz cttimeout_module cttimeout_netns cttimeout_order cttimeout_races cttimeout_replace"
@@ -46,6 +47,8 @@ for test in "$@"; do
 	tests+=("$test")
 done
 [ $# -eq 0 ] || [[ " $* " == *" host "* ]] || host=
+# What needs no guest is not the architecture's.
+[ -z "${ARCH:-}" ] || host=
 if [ $# -eq 0 ]; then
 	for test in "$TOP"/tests/selftests/*; do
 		test=${test##*/}
@@ -131,7 +134,7 @@ for kernel in $KERNELS; do
 		modules=$("$TOP/scripts/module.sh" "$kdir" TEST_MODULES=1) || exit
 		;;
 	esac
-	if [ "$kernel" = debug ]; then
+	if [[ " ${selected[*]} " == *" cttimeout_kunit "* ]] && grep -qx 'CONFIG_KUNIT=y' "$kdir/.config"; then
 		kunit=$("$TOP/scripts/module.sh" "$kdir" KUNIT=1) || exit
 		mkdir -p "$modules/kunit"
 		cp "$kunit/nfnetlink_cttimeout_rust.ko" "$modules/kunit/"

@@ -92,25 +92,43 @@ if [ "${1:-}" = --pack-i386 ]; then
 	exit
 fi
 
-# Where apt does not run, what is missing is missing.
-! have apt-get || need_client_tools
+# library_client COMPILER...: the one that is linked with libnetfilter_cttimeout
+library_client() {
+	"$@" -Wall -Wextra -Werror -O2 -o "$out/cttimeout" "$TOP/tests/lib/cttimeout.c" \
+		-lnetfilter_cttimeout -lmnl || die "tests/lib/cttimeout.c does not build"
+}
+
+clients() {
+	# Where apt does not run, what is missing is missing.
+	! have apt-get || need_client_tools
+	! find_ovs || ln -sfn "$ovs" "$out/ovs"
+	! find_i386 || ln -sfn "$i386" "$out/i386.tar"
+	if [ -f /usr/include/libnetfilter_cttimeout/libnetfilter_cttimeout.h ] &&
+	   [ -f /usr/include/libmnl/libmnl.h ]; then
+		library_client gcc
+	fi
+	need_rustc
+	"$RUSTC" --edition 2021 -O -D warnings -o "$out/fuzz" "$TOP/tests/fuzz/main.rs" ||
+		die "tests/fuzz does not build"
+}
+
+# A guest of another architecture has all packages in its own root. The fuzzer wants
+# Rust's standard library for that, in the compiler's version, and Debian has none.
+foreign_clients() {
+	local root triple=${arch/arm64/aarch64}-linux-gnu
+	root=$("$TOP/scripts/root.sh" "$arch") || exit
+	ln -sfn / "$out/ovs"
+	need_rustc
+	need_llvm
+	library_client "clang-$LLVM_MAJOR" --target="$triple" --sysroot="$root" \
+		--ld-path="/usr/lib/llvm-$LLVM_MAJOR/bin/ld.lld"
+}
 
 kdir=$(realpath "$1") || exit
+arch=$(arch_of "$kdir")
 out=$CACHE/clients/$(echo "$kdir $TOP" | sha256sum | cut -c1-16)
 mkdir -p "$out"
-
-! find_ovs || ln -sfn "$ovs" "$out/ovs"
-! find_i386 || ln -sfn "$i386" "$out/i386.tar"
-
-if [ -f /usr/include/libnetfilter_cttimeout/libnetfilter_cttimeout.h ] &&
-   [ -f /usr/include/libmnl/libmnl.h ]; then
-	gcc -Wall -Wextra -Werror -O2 -o "$out/cttimeout" "$TOP/tests/lib/cttimeout.c" \
-		-lnetfilter_cttimeout -lmnl || die "tests/lib/cttimeout.c does not build"
-fi
-
-need_rustc
-"$RUSTC" --edition 2021 -O -D warnings -o "$out/fuzz" "$TOP/tests/fuzz/main.rs" ||
-	die "tests/fuzz does not build"
+if [ -z "$arch" ]; then clients; else foreign_clients; fi
 
 # A build in the source tree has no link to it.
 source=$kdir/source

@@ -4,10 +4,11 @@
 # Gets a kernel to build and test the module with, and prints the directory it
 # was built in.
 #
-# usage: kernel.sh [plain|debug|builtin|bench|uml|--source]
+# usage: kernel.sh [plain|debug|builtin|bench|uml|s390x|arm64|--source]
 #
 # "builtin" is the kernel with the patches that series.sh makes, and has the module
-# linked in; "uml" is user-mode Linux, a kernel that runs as a process of the host.
+# linked in; "uml" is user-mode Linux, a kernel that runs as a process of the host;
+# s390x and arm64 are for those architectures.
 # With --source, prints the directory of the source instead.
 #
 # KDIR=DIR   a finished build: nothing is done but to check it
@@ -19,50 +20,22 @@
 
 . "$(dirname "$0")/lib.sh"
 . "$TOP/scripts/tools.sh"
+. "$TOP/scripts/apt.sh"
 
 flavour=${1:-plain}
 KVERSION=${KVERSION:-7.3}
 SUITES=${SUITES:-trixie-backports forky sid}
 
-# The mirror of the Debian archive that this machine itself uses.
-debian_mirror() {
-	{
-		sed -n 's/^URIs: *//p' /etc/apt/sources.list.d/*.sources
-		sed -n 's/^deb \(\[[^]]*\] \)\{0,1\}\([^ ]*\).*/\2/p' \
-			/etc/apt/sources.list /etc/apt/sources.list.d/*.list
-	} 2>/dev/null | tr ' ' '\n' | grep -m 1 '/debian/*$'
-}
-
-# An apt of our own, beside the machine's: other suites, other state.
-private_apt() {
-	local dir=$CACHE/apt tool=$1
-	shift
-	"$tool" -o Dir::Etc::SourceList="$dir/sources.list" -o Dir::Etc::SourceParts=/dev/null \
-		-o Dir::State::Lists="$dir/lists" -o Dir::State::status="$dir/status" \
-		-o Dir::Cache="$dir/cache" -o APT::Sandbox::User="" \
-		-o Acquire::Languages=none "$@"
-}
-
 fetch_lists() {
-	local dir=$CACHE/apt mirror keyring suite
-	mirror=$(debian_mirror) ||
-		die "found no Debian mirror in this machine's apt sources; set KSRC= to a kernel source tree"
-	for keyring in /usr/share/keyrings/debian-archive-keyring.{gpg,pgp}; do
-		[ ! -f "$keyring" ] || break
-	done
-	[ -f "$keyring" ] || die "please install debian-archive-keyring, or set KSRC="
-	mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial"
-	: >"$dir/status"
-	for suite in $SUITES; do
-		echo "deb [signed-by=$keyring] $mirror $suite main"
-	done >"$dir/sources.list"
+	# shellcheck disable=SC2086
+	(private_apt_init "$CACHE/apt" $SUITES) || die "set KSRC= to a kernel source tree"
 	# A suite that is gone must not hide the others.
 	step "reading Debian's kernel package lists" "15 s" "$CACHE/logs/lists.log" \
 		sh -c '"$@" || true' sh "$TOP/scripts/kernel.sh" --private-apt update
 }
 
 source_version() {
-	private_apt apt-cache policy "linux-source-$KVERSION" 2>/dev/null |
+	private_apt "$CACHE/apt" apt-cache policy "linux-source-$KVERSION" 2>/dev/null |
 		sed -n 's/^ *Candidate: *\([0-9].*\)/\1/p' | grep .
 }
 
@@ -163,8 +136,16 @@ get_source() {
 }
 
 fragment_text() {
-	[ "$flavour" = uml ] || cat "$TOP/scripts/config/base.config"
-	cat "$TOP/scripts/config/$flavour.config"
+	local config=$TOP/scripts/config
+	case $flavour in
+	uml) ;;
+	s390x | arm64)
+		grep -vxE "($(grep '^CONFIG_' "$config/pc-only" | paste -sd '|'))=." "$config/base.config"
+		cat "$config/foreign.config"
+		;;
+	*) cat "$config/base.config" ;;
+	esac
+	cat "$config/$flavour.config"
 }
 
 # Everything that the result depends on.
@@ -179,10 +160,17 @@ key() {
 	} | sha256sum | cut -c1-16
 }
 
+# There is one kernel for each of the other architectures, which has their name.
+case ${ARCH:-}:$flavour in
+:* | *:--* | s390x:s390x | arm64:arm64) ;;
+*:plain) flavour=$ARCH ;;
+*) die "for $ARCH, there is a plain kernel only" ;;
+esac
+
 case $flavour in
 --private-apt)
 	shift
-	private_apt apt-get "$@"
+	private_apt "$CACHE/apt" apt-get "$@"
 	exit
 	;;
 --source)
@@ -195,18 +183,24 @@ case $flavour in
 	;;
 plain | builtin | bench) estimate="8 min" ;;
 debug) estimate="11 min" ;;
+s390x | arm64) estimate="8 min" ;;
 uml) estimate="6 min" ;;
-*) die "usage: kernel.sh [plain|debug|builtin|bench|uml]" ;;
+*) die "usage: kernel.sh [plain|debug|builtin|bench|uml|s390x|arm64]" ;;
 esac
 
 if [ -n "${KDIR:-}" ]; then
 	[ -f "$KDIR/rust/libkernel.rmeta" ] ||
 		die "KDIR=$KDIR holds no kernel built with CONFIG_RUST=y (there is no rust/libkernel.rmeta)"
+	[ "$(arch_of "$KDIR")" = "${ARCH:-}" ] ||
+		die "the kernel at KDIR=$KDIR is not for ${ARCH:-the PC}; see ARCH="
 	realpath "$KDIR"
 	exit
 fi
 
-need_build_tools
+case $flavour in
+s390x | arm64) need_build_tools "$flavour" ;;
+*) need_build_tools ;;
+esac
 [ "$flavour" != uml ] || KMAKE+=(ARCH=um)
 src=$(get_source) || exit
 if [ "$flavour" = builtin ]; then

@@ -8,6 +8,18 @@ CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/nfnetlink-cttimeout-rust
 JOBS=${JOBS:-$(nproc)}
 mkdir -p "$CACHE/logs" || exit
 
+# ARCH= names another architecture than the PC's. From here on by one name each,
+# which is Debian's.
+case ${ARCH:-} in
+"" | x86 | x86_64 | amd64) unset ARCH ;;
+s390 | s390x) export ARCH=s390x ;;
+arm64 | aarch64) export ARCH=arm64 ;;
+*)
+	echo "error: ARCH=$ARCH is none of x86_64, s390x and arm64" >&2
+	exit 1
+	;;
+esac
+
 # Messages go to stderr: stdout is for results.
 say() { printf '%s\n' "$*" >&2; }
 die() {

@@ -11,7 +11,7 @@
 
 kdir=$1
 shift
-need_build_tools
+need_build_tools "$(arch_of "$kdir")"
 out=$CACHE/module/$(echo "$kdir $TOP $*" | sha256sum | cut -c1-16)
 mkdir -p "$out/ko"
 step "building the module for $(basename "$kdir")${*:+ ($*)}" "10 s" "$out/build.log" \

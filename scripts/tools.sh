@@ -4,7 +4,7 @@
 # Finds the tools that a build or a virtual machine needs, installs what is
 # missing, or says what to install. Sourced after lib.sh; call
 #
-#   need_build_tools   sets RUSTC, LLVM_MAJOR, BINDGEN and the array KMAKE
+#   need_build_tools [s390x|arm64]   sets RUSTC, LLVM_MAJOR, BINDGEN and the array KMAKE
 #   need_vm_tools      sets VNG and puts the test clients on PATH
 #
 # RUSTC=, BINDGEN= and LLVM_MAJOR= in the environment are used as they are.
@@ -180,6 +180,24 @@ need_bindgen() {
 	BINDGEN=$own
 }
 
+# arch_of BUILD_DIR: a kernel's architecture, if it is not the PC's
+arch_of() {
+	case $(grep -xE 'CONFIG_(S390|ARM64)=y' "$1/.config" 2>/dev/null) in
+	CONFIG_S390=y) echo s390x ;;
+	CONFIG_ARM64=y) echo arm64 ;;
+	esac
+}
+
+# What the kernel names for the architecture in its own Makefile
+rustc_knows() {
+	case $1 in
+	s390x) set -- s390x-unknown-none-softfloat ;;
+	arm64) set -- aarch64-unknown-none-softfloat ;;
+	esac
+	"$RUSTC" --print target-list | grep -qx -e "$1" ||
+		die "$("$RUSTC" --version) cannot compile for $1; name another with RUSTC="
+}
+
 need_build_tools() {
 	need_commands make:make flex:flex bison:bison bc:bc cpio:cpio rsync:rsync xz:xz-utils \
 		depmod:kmod perl:perl gcc:gcc python3:python3
@@ -192,6 +210,13 @@ need_build_tools() {
 	# shellcheck disable=SC2034
 	KMAKE=(make "LLVM=-$LLVM_MAJOR" "RUSTC=$RUSTC" "BINDGEN=$BINDGEN" "RUSTFMT=$RUSTFMT"
 		"CLIPPY_DRIVER=$CLIPPY_DRIVER")
+	# The kernel has names of its own for architectures.
+	unset ARCH
+	case ${1:-} in
+	s390x) KMAKE+=(ARCH=s390) ;;
+	arm64) KMAKE+=(ARCH=arm64) ;;
+	esac
+	[ -z "${1:-}" ] || rustc_knows "$1"
 	export LIBCLANG_PATH=/usr/lib/llvm-$LLVM_MAJOR/lib
 }
 
@@ -211,6 +236,14 @@ need_vm_tools() {
 		with_lock venv make_venv "$venv"
 	fi
 	export PATH=$venv/bin:$PATH
+}
+
+# What boots a kernel of another architecture; all else is in the guest's own root.
+need_foreign_vm_tools() {
+	case $1 in
+	s390x) need_commands qemu-system-s390x:qemu-system-misc ;;
+	arm64) need_commands qemu-system-aarch64:qemu-system-arm ;;
+	esac
 }
 
 # What clients.sh builds and what its tests need, as Debian packages.

@@ -28,6 +28,11 @@ while getopts c:m:t:iq:a: opt; do
 	esac
 done
 shift $((OPTIND - 1))
+[ -z "$(arch_of "$1")" ] || {
+	[ -z "$icount" ] && [ ${#options[@]} -eq 0 ] && [ ${#appends[@]} -eq 2 ] ||
+		die "only -c, -m and -t are for $(arch_of "$1"), too"
+	exec "$TOP/scripts/vm-foreign.sh" "$cpus" "$memory" "$seconds" "$@"
+}
 kernel=$1/arch/x86/boot/bzImage
 shift
 [ -f "$kernel" ] || die "there is no kernel at $kernel"

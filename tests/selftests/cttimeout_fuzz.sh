@@ -12,6 +12,11 @@
 
 . ../lib/ktap.sh
 
+if [ ! -x "$CLIENTS/fuzz" ]; then
+	skip "messages of all kinds" "Rust's standard library for $(uname -m) is not at hand, so there is no fuzzer"
+	finish
+fi
+
 # Who does not say where to begin does not want to know where it is, either.
 unseen=$([ -n "${ROUND:-}" ] || echo "/^PROGRESS/d; /^CORPUS/d;")
 SEED=${SEED:-1} ROUND=${ROUND:-0}

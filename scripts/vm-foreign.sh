@@ -1,0 +1,60 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# What vm.sh does, for a kernel of another architecture, always emulated. Its root
+# file system is what root.sh makes; this project and the cache directory are where
+# they are here. All of it is read-only, /tmp and /run are the guest's own.
+#
+# usage: vm-foreign.sh CPUS MEMORY SECONDS BUILD_DIR COMMAND [ARG]...
+
+. "$(dirname "$0")/lib.sh"
+. "$TOP/scripts/tools.sh"
+
+cpus=$1 memory=$2 seconds=$3 kdir=$4
+shift 4
+arch=$(arch_of "$kdir")
+need_foreign_vm_tools "$arch"
+root=$("$TOP/scripts/root.sh" "$arch") || exit
+mkdir -p "$root$TOP" "$root$CACHE"
+work=$(mktemp -d "$CACHE/run.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+
+case $arch in
+s390x)
+	qemu=(qemu-system-s390x -machine s390-ccw-virtio -cpu max -kernel "$kdir/arch/s390/boot/bzImage")
+	bus=ccw console=ttysclp0
+	;;
+arm64)
+	qemu=(qemu-system-aarch64 -machine virt -cpu neoverse-n1 -kernel "$kdir/arch/arm64/boot/Image")
+	bus=device console=ttyAMA0
+	;;
+esac
+
+# What is to run goes there by a file: a command line is short, and has no quotes.
+{
+	echo '#!/bin/bash'
+	printf 'cd %q || exit\nexec' "$TOP"
+	printf ' %q' "$@"
+	echo
+} >"$work/run"
+chmod +x "$work/run"
+
+# share TAG DIRECTORY
+share() {
+	qemu+=(-fsdev "local,id=$1,path=$2,security_model=none,readonly=on,multidevs=remap"
+		-device "virtio-9p-$bus,fsdev=$1,mount_tag=$1")
+}
+share /dev/root "$root"
+share top "$TOP"
+share cache "$CACHE"
+
+timeout -k 10 "$seconds" "${qemu[@]}" -accel tcg,thread=multi -smp "$cpus" -m "$memory" \
+	-nodefaults -nographic -no-reboot -serial stdio \
+	-object rng-random,filename=/dev/urandom,id=rng -device "virtio-rng-$bus,rng=rng" \
+	-append "console=$console panic=-1 root=/dev/root rootfstype=9p ro \
+rootflags=trans=virtio,version=9p2000.L,msize=512000,cache=loose init=/sbin/init \
+mount=top:$TOP,cache:$CACHE run=$work/run" </dev/null 2>&1 | sed -u 's/\r//g' | tee "$work/console"
+
+status=$(sed -n 's/.*--- exit status \([0-9]*\) ---.*/\1/p' "$work/console" | tail -n 1)
+[ -n "$status" ] || say "error: the guest did not finish within $seconds s, or it crashed"
+exit "${status:-1}"
