@@ -3,8 +3,8 @@
 #
 # The first process of a guest that has a root file system of its own (root.sh).
 # Mounts what programs expect, and from the host the directories that the kernel's
-# command line names: mount=TAG:DIRECTORY,... Then it executes the file that
-# run=FILE names, and switches the machine off.
+# command line names: MOUNT=TAG:DIRECTORY,... Then it executes the file that
+# RUN=FILE names, and switches the machine off.
 
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb
 mount -t proc proc /proc
@@ -17,10 +17,10 @@ mount -t tracefs tracefs /sys/kernel/tracing
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 ip link set lo up
 
-for item in ${mount//,/ }; do
+for item in ${MOUNT//,/ }; do
 	mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000,cache=loose,ro "${item%%:*}" "${item#*:}"
 done
-"$run" </dev/null
+"$RUN" </dev/null
 sync
 # There is no program that does just this.
 python3 -c 'import ctypes; ctypes.CDLL(None).reboot(0x4321fedc)'

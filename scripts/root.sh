@@ -20,7 +20,7 @@ packages="bash dash coreutils grep sed mawk findutils diffutils gzip util-linux 
 
 arch=$1
 case $arch in s390x | arm64) ;; *) die "usage: root.sh s390x|arm64" ;; esac
-have dpkg-deb && have apt-get || die "this is no Debian system; the guest's programs come from Debian"
+{ have dpkg-deb && have apt-get; } || die "this is no Debian system; the guest's programs come from Debian"
 suite=$(. /etc/os-release && echo "${VERSION_CODENAME:?}") || exit
 
 apt=$CACHE/apt-$suite-$arch

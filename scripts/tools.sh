@@ -188,16 +188,20 @@ arch_of() {
 	esac
 }
 
-# What the kernel names for the architecture in its own Makefile
+# What the kernel names for the architecture in its own Makefile. Exits with 2 if
+# the compiler does not know it.
 rustc_knows() {
 	case $1 in
 	s390x) set -- s390x-unknown-none-softfloat ;;
 	arm64) set -- aarch64-unknown-none-softfloat ;;
 	esac
-	"$RUSTC" --print target-list | grep -qx -e "$1" ||
-		die "$("$RUSTC" --version) cannot compile for $1; name another with RUSTC="
+	"$RUSTC" --print target-list | grep -qx -e "$1" || {
+		say "error: $("$RUSTC" --version) cannot compile for $1; name another with RUSTC="
+		exit 2
+	}
 }
 
+# shellcheck disable=SC2120
 need_build_tools() {
 	need_commands make:make flex:flex bison:bison bc:bc cpio:cpio rsync:rsync xz:xz-utils \
 		depmod:kmod perl:perl gcc:gcc python3:python3

@@ -53,7 +53,7 @@ timeout -k 10 "$seconds" "${qemu[@]}" -accel tcg,thread=multi -smp "$cpus" -m "$
 	-object rng-random,filename=/dev/urandom,id=rng -device "virtio-rng-$bus,rng=rng" \
 	-append "console=$console panic=-1 root=/dev/root rootfstype=9p ro \
 rootflags=trans=virtio,version=9p2000.L,msize=512000,cache=loose init=/sbin/init \
-mount=top:$TOP,cache:$CACHE run=$work/run" </dev/null 2>&1 | sed -u 's/\r//g' | tee "$work/console"
+MOUNT=top:$TOP,cache:$CACHE RUN=$work/run" </dev/null 2>&1 | sed -u 's/\r//g' | tee "$work/console"
 
 status=$(sed -n 's/.*--- exit status \([0-9]*\) ---.*/\1/p' "$work/console" | tail -n 1)
 [ -n "$status" ] || say "error: the guest did not finish within $seconds s, or it crashed"

@@ -29,7 +29,7 @@ while getopts c:m:t:iq:a: opt; do
 done
 shift $((OPTIND - 1))
 [ -z "$(arch_of "$1")" ] || {
-	[ -z "$icount" ] && [ ${#options[@]} -eq 0 ] && [ ${#appends[@]} -eq 2 ] ||
+	[ -z "$icount" ] && [ "${#options[@]}.${#appends[@]}" = 0.2 ] ||
 		die "only -c, -m and -t are for $(arch_of "$1"), too"
 	exec "$TOP/scripts/vm-foreign.sh" "$cpus" "$memory" "$seconds" "$@"
 }
