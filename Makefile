@@ -18,8 +18,11 @@ LLVM ?= $(shell echo '$(call config,CONFIG_CC_VERSION_TEXT)' | \
 BINDGEN ?= $(or $(shell command -v bindgen),$(firstword $(wildcard $(cache)/tools/bin/bindgen /usr/local/bin/bindgen)))
 export LIBCLANG_PATH ?= $(if $(LLVM),/usr/lib/llvm$(LLVM)/lib)
 
+# What the kernel is for, if not for the PC, as its own Makefile calls it
+kernel_arch = $(shell sed -n 's/^CONFIG_\(S390\|ARM64\)=y$$/\L\1/p' '$(KDIR)/.config' 2>/dev/null)
+
 kbuild = $(MAKE) -C $(KDIR) M=$(CURDIR) RUSTC=$(RUSTC) BINDGEN=$(BINDGEN) \
-	$(if $(LLVM),LLVM=$(LLVM))
+	$(if $(LLVM),LLVM=$(LLVM)) $(addprefix ARCH=,$(kernel_arch))
 
 # The scripts are told KDIR only if the caller gave it.
 scripts_env = $(if $(filter command% environment%,$(origin KDIR)),KDIR='$(abspath $(KDIR))')
@@ -129,6 +132,7 @@ help:
 	@echo 'make check TESTS="T ..."  only these, e.g. TESTS=cttimeout_errors; TESTS=host for those without a guest'
 	@echo 'make check KVERSION=7.2   with Linux 7.2 instead of 7.3'
 	@echo 'make check KERNELS=plain  only on this kernel (plain, debug, builtin)'
+	@echo 'make check ARCH=s390x      on another architecture, emulated (s390x, arm64)'
 	@echo 'make check TESTS=cttimeout_ovs ZONES=1000  with so many zones at once (100 otherwise)'
 	@echo 'make check-checks         break the module on purpose, and see the checkers tell (BROKEN="leak ...": only so)'
 	@echo 'make conformance          play the same traffic to the C module and to this one (SEED=, COUNT=, STEPS=)'

@@ -255,6 +255,23 @@ test_fragment() {
 		scripts/kernel.sh --check-config "$work/fragment" "$work/config"
 }
 
+# Other architectures: what can be told without building for them
+test_arch() {
+	check_eq "base.config has each option that pc-only says is the PC's" \
+		"$(grep '^CONFIG_' scripts/config/pc-only | while read -r option; do
+			grep -q "^$option=" scripts/config/base.config || echo "$option"
+		done)" ""
+	check_fails "an unknown ARCH is refused" "is none of" env ARCH=mips scripts/kernel.sh plain
+	check_fails "so is a debug kernel for s390x" "a plain kernel only" env ARCH=s390x scripts/kernel.sh debug
+	check_fails "so is a PC's kernel for s390x" "is not for s390x" \
+		env ARCH=s390 KDIR="$kdir" scripts/kernel.sh plain
+	printf '#!/bin/sh\ntest "$*" = "--print target-list" || exec %q "$@"\n' "$RUSTC" >"$work/rustc"
+	chmod +x "$work/rustc"
+	ln -s "$RUSTFMT" "$CLIPPY_DRIVER" "$work/"
+	check_fails "so is a compiler that does not know s390x" "cannot compile for s390x" \
+		env RUSTC="$work/rustc" scripts/kernel.sh s390x
+}
+
 # The built-in kernel is the one that the patch series makes; its objects are reused.
 test_intree() {
 	check "the module is part of the kernel image" \
@@ -282,6 +299,7 @@ plain)
 		mkdir "$work/series" && check_series "$(kernel_source)" "$work/series"
 	}
 	test_fragment
+	test_arch
 	test_broken
 	;;
 debug)
