@@ -6,18 +6,19 @@
 # command line names: MOUNT=TAG:DIRECTORY,... Then it executes the file that
 # RUN=FILE names, and switches the machine off.
 
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp TERM=dumb
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
-for dir in /dev/shm /run /tmp /root; do mount -t tmpfs -o mode=1777 tmpfs $dir; done
+for dir in /dev/shm /run /tmp; do mount -t tmpfs -o mode=1777 tmpfs $dir; done
 mount -t debugfs debugfs /sys/kernel/debug
 mount -t tracefs tracefs /sys/kernel/tracing
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 ip link set lo up
 
 for item in ${MOUNT//,/ }; do
+	mkdir -p "${item#*:}"
 	mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000,cache=loose,ro "${item%%:*}" "${item#*:}"
 done
 "$RUN" </dev/null

@@ -43,12 +43,15 @@ unpack() {
 	done
 	rm -f "$apt"/cache/archives/*.deb
 	# What packages do when they are installed, as far as it matters
-	mkdir -p "$root"/{proc,sys,dev,run,tmp,root} && ln -sfn ../run "$root/var/run"
+	mkdir -p "$root"/{proc,sys,dev,run,tmp} && ln -sfn ../run "$root/var/run"
 	[ -e "$root/bin/sh" ] || ln -s dash "$root/bin/sh"
 	ln -sfn mawk "$root/usr/bin/awk"
 	for dir in iptables ip6tables; do
 		[ -e "$root/usr/sbin/$dir" ] || ln -s "$dir-nft" "$root/usr/sbin/$dir"
 	done
+	# The release's own Python can do it for the guest's, which is the same.
+	/usr/bin/python3 -m compileall -q --invalidation-mode unchecked-hash "$root"/usr/lib/python3* ||
+		say "note: not all of the guest's Python is compiled in advance"
 	echo "root:x:0:0:root:/root:/bin/bash" >"$root/etc/passwd"
 	echo "root:x:0:" >"$root/etc/group"
 	install -m 755 "$TOP/scripts/guest-init.sh" "$root/usr/sbin/init"

@@ -44,14 +44,14 @@ share() {
 	qemu+=(-fsdev "local,id=$1,path=$2,security_model=none,readonly=on,multidevs=remap"
 		-device "virtio-9p-$bus,fsdev=$1,mount_tag=$1")
 }
-share /dev/root "$root"
+share root "$root"
 share top "$TOP"
 share cache "$CACHE"
 
 timeout -k 10 "$seconds" "${qemu[@]}" -accel tcg,thread=multi -smp "$cpus" -m "$memory" \
 	-nodefaults -nographic -no-reboot -serial stdio \
 	-object rng-random,filename=/dev/urandom,id=rng -device "virtio-rng-$bus,rng=rng" \
-	-append "console=$console panic=-1 root=/dev/root rootfstype=9p ro \
+	-append "console=$console panic=-1 root=root rootfstype=9p ro \
 rootflags=trans=virtio,version=9p2000.L,msize=512000,cache=loose init=/sbin/init \
 MOUNT=top:$TOP,cache:$CACHE RUN=$work/run" </dev/null 2>&1 | sed -u 's/\r//g' | tee "$work/console"
 
