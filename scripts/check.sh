@@ -49,6 +49,7 @@ for test in "$@"; do
 	tests+=("$test")
 done
 [ $# -eq 0 ] || [[ " $* " == *" host "* ]] || host=
+[ -z "${ARCH:-}" ] || [[ " $* " != *" host "* ]] || die "what needs no guest is tested without ARCH="
 if [ $# -eq 0 ]; then
 	for test in "$TOP"/tests/selftests/*; do
 		test=${test##*/}
