@@ -20,9 +20,13 @@ harmless='\] virtme-ng-init: |'
 harmless+='kasan: KernelAddressSanitizer initialized|^.{0,24}KASAN'
 harmless+=' (initialized|enabled)|ODEBUG: selftest passed'
 
-# vmalloc tells of each failure, with a stack; without memory for the few bytes of
-# a vm_struct, it is a failure that a test has injected.
-injected='/vmalloc error: .* vm_struct allocation failed/,/<\/TASK>/d'
+# What the kernel has to say of failures that a test has injected. vmalloc tells of
+# each, with a stack: without memory for the few bytes of a vm_struct or of an array
+# of pages, it is such a one. The tracing core warns if it has no memory for an event
+# of a module, and then names the error: anything but ENOMEM, 12, is a report.
+injected='/vmalloc error: .* \(vm_struct allocation failed\|failed to allocated page array\)/,/<\/TASK>/d'
+injected+=';/WARNING: kernel\/trace\/trace_events.c:.* at event_define_fields/,/---\[ end trace/d'
+reports+='|error code is -([02-9]|1$|1[013-9]|12[0-9])'
 
 found=$(sed -n '/--- kmemleak begins ---/,/--- kmemleak ends ---/p
 	/--- kernel log begins ---/,/--- kernel log ends ---/p' "$1" | sed "$injected" |
