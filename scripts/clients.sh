@@ -18,6 +18,7 @@
 
 . "$(dirname "$0")/lib.sh"
 . "$TOP/scripts/tools.sh"
+. "$TOP/scripts/apt.sh"
 
 I386_PACKAGES="nfct iptables python3-minimal"
 
@@ -47,15 +48,9 @@ find_ovs() {
 	with_lock ovs unpack_ovs || exit
 }
 
-# apt_i386 COMMAND ARG...: apt as on a 32-bit machine with the sources of this one, and
-# with nothing installed. Nothing of this machine's own apt changes.
+# apt_i386 TOOL ARG...: apt as on a 32-bit machine of this one's release
 apt_i386() {
-	local dir=$CACHE/apt-i386 command=$1
-	shift
-	mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial"
-	"$command" -o APT::Architecture=i386 -o APT::Architectures::=i386 -o APT::Sandbox::User="" \
-		-o Dir::State::Lists="$dir/lists" -o Dir::State::status=/dev/null \
-		-o Dir::Cache="$dir/cache" -o Acquire::Languages=none "$@"
+	private_apt "$CACHE/apt-i386" "$1" -o APT::Architecture=i386 -o APT::Architectures=i386 "${@:2}"
 }
 
 # Not installed, either, and with all libraries down to the C library; in one file,
@@ -79,8 +74,9 @@ find_i386() {
 }
 
 if [ "${1:-}" = --pack-i386 ]; then
-	# A source that does not know of i386 must not hide the others.
-	apt_i386 apt-get update || true
+	suite=$(. /etc/os-release && echo "${VERSION_CODENAME:?}") || exit
+	private_apt_init "$CACHE/apt-i386" "$suite"
+	apt_i386 apt-get update || exit
 	# shellcheck disable=SC2086
 	apt_i386 apt-get -y --no-install-recommends --download-only install $I386_PACKAGES || exit
 	for package in "$CACHE"/apt-i386/cache/archives/*.deb; do
