@@ -4,6 +4,8 @@
 //!
 //! They run when a module is loaded that was built with them.
 
+use core::marker::PhantomData;
+
 use kernel::{
     prelude::*,
     str::CString,
@@ -49,10 +51,10 @@ use crate::{
     },
 };
 
-/// Stands for a lock: the tests have only one thread.
-struct Alone(());
+/// Stands for a lock: the tests have only one thread. The pointer keeps it from being [`Sync`].
+struct Alone(PhantomData<*mut ()>);
 
-// SAFETY: Each test makes one value, and no two tests share a map.
+// SAFETY: Each test makes one value, and no two tests share a map. A raw pointer is not `Sync`.
 unsafe impl WriteLock for Alone {}
 
 type Map = RcuMap<Name, Policy, Alone>;
@@ -262,7 +264,7 @@ mod suite {
         assert_eq!(borrowed.l3num(), 10);
         assert_eq!(borrowed.proto().number(), 6);
         assert!(*borrowed.value().key() == name(7)?);
-        let mut lock = Alone(());
+        let mut lock = Alone(PhantomData);
         assert!(borrowed.replace(&timeouts(17)?, &mut lock).is_err());
         assert!(borrowed.replace(&timeouts(6)?, &mut lock).is_ok());
         Ok(())
@@ -270,7 +272,7 @@ mod suite {
 
     #[test]
     fn a_map_keeps_the_order_and_finds_by_key() -> Result {
-        let mut lock = Alone(());
+        let mut lock = Alone(PhantomData);
         let map = map(1000, &mut lock)?;
         assert_eq!(insert(&map, &mut lock, 5), Err(EEXIST));
         assert!(shown(&map, &mut begin(), 2000)?.iter().copied().eq(0..1000));
@@ -286,7 +288,7 @@ mod suite {
 
     #[test]
     fn an_empty_map_has_nothing() -> Result {
-        let mut lock = Alone(());
+        let mut lock = Alone(PhantomData);
         let map = map(0, &mut lock)?;
         assert!(map.is_empty(&rcu::read_lock()));
         assert!(map.get(&name(0)?, &rcu::read_lock()).is_none());
@@ -297,7 +299,7 @@ mod suite {
 
     #[test]
     fn a_cursor_survives_removals() -> Result {
-        let mut lock = Alone(());
+        let mut lock = Alone(PhantomData);
         let map = map(10, &mut lock)?;
         let mut cursor = begin();
         assert!(shown(&map, &mut cursor, 3)?.iter().copied().eq(0..3));
@@ -316,7 +318,7 @@ mod suite {
 
     #[test]
     fn a_cursor_behind_the_end_shows_nothing() -> Result {
-        let mut lock = Alone(());
+        let mut lock = Alone(PhantomData);
         let map = map(4, &mut lock)?;
         let mut cursor = begin();
         assert_eq!(shown(&map, &mut cursor, 3)?.len(), 3);
@@ -327,7 +329,7 @@ mod suite {
 
     #[test]
     fn changes_change_the_generation() -> Result {
-        let mut lock = Alone(());
+        let mut lock = Alone(PhantomData);
         let map = map(1, &mut lock)?;
         let mut last = map.generation();
         assert!(last != 0);
@@ -343,7 +345,7 @@ mod suite {
 
     #[test]
     fn entries_are_removed_by_condition() -> Result {
-        let mut lock = Alone(());
+        let mut lock = Alone(PhantomData);
         let map = map(100, &mut lock)?;
         let mut batch = DetachBatch::new(init_net());
         let mut removed = 0;
@@ -368,7 +370,7 @@ mod suite {
 
     #[test]
     fn a_batch_walks_for_what_others_hold() -> Result {
-        let mut lock = Alone(());
+        let mut lock = Alone(PhantomData);
         let map = map(20, &mut lock)?;
         let mut rules = KVec::new();
         let visit =
@@ -384,7 +386,7 @@ mod suite {
 
     #[test]
     fn a_place_takes_the_key_it_was_found_for() -> Result {
-        let mut lock = Alone(());
+        let mut lock = Alone(PhantomData);
         let map = map(3, &mut lock)?;
         let Place::Vacant(place) = map.entry(&mut lock, &name(3)?) else {
             return Err(EEXIST);
@@ -396,7 +398,7 @@ mod suite {
 
     #[test]
     fn a_map_finds_by_list_and_by_table() -> Result {
-        let mut lock = Alone(());
+        let mut lock = Alone(PhantomData);
         let map = map(0, &mut lock)?;
         // Up and down across the size from which on there is a table, twice.
         for _ in 0..2 {
