@@ -70,7 +70,8 @@ fn name(number: u32) -> Result<Name> {
 }
 
 fn timeouts(proto: u8) -> Result<Timeouts> {
-    L4Proto::find(proto).ok_or(EOPNOTSUPP)?.defaults(init_net())
+    let proto = L4Proto::find(proto).ok_or(EOPNOTSUPP)?;
+    proto.no_attrs()?.to_timeouts(init_net())
 }
 
 /// A policy of this name. Its number is in the field for the address family.

@@ -25,10 +25,10 @@ use crate::{
     net::{
         conntrack::{
             l4proto::{
+                DefaultTimeouts,
                 L4Proto,
                 TimeoutAttrTable,
-                TimeoutAttrs,
-                Timeouts, //
+                TimeoutAttrs, //
             },
             MAX_TIMEOUT_SECS,
             TIMEOUT_NAME_MAX, //
@@ -120,7 +120,11 @@ pub(crate) fn put_policy(msg: &mut Message<'_>, policy: PolicyRef<'_>) -> Result
 }
 
 /// Writes the defaults of a namespace.
-pub(crate) fn put_defaults(msg: &mut Message<'_>, l3num: u16, timeouts: &Timeouts) -> Result {
+pub(crate) fn put_defaults(
+    msg: &mut Message<'_>,
+    l3num: u16,
+    timeouts: &DefaultTimeouts<'_>,
+) -> Result {
     msg.put_be16(L3PROTO, l3num)?;
     msg.put_u8(L4PROTO, timeouts.proto().number())?;
     msg.nest(DATA, |msg| timeouts.put(msg))

@@ -10,7 +10,10 @@
 //!
 //! [header]: srctree/include/net/netfilter/nf_conntrack_l4proto.h
 
-use core::ptr;
+use core::{
+    marker::PhantomData,
+    ptr, //
+};
 
 use kernel::{
     error::to_result,
@@ -101,6 +104,7 @@ impl L4Proto {
     /// No timeouts from user space: what is converted from this are the defaults.
     ///
     /// Fails with `EOPNOTSUPP` if the tracker has more types than this module is made for.
+    #[allow(dead_code, reason = "not every subsystem needs it")]
     pub(crate) fn no_attrs(self) -> Result<TimeoutAttrs<'static, 'static>> {
         if usize::from(self.0.ctnl_timeout.nlattr_max) >= MAX_ATTRS {
             return Err(EOPNOTSUPP);
@@ -113,8 +117,59 @@ impl L4Proto {
     }
 
     /// The timeouts that flows of this protocol have in `net` by default.
-    pub(crate) fn defaults(self, net: &Net) -> Result<Timeouts> {
-        self.no_attrs()?.to_timeouts(net)
+    ///
+    /// Fails with `EOPNOTSUPP` if the kernel keeps none.
+    pub(crate) fn defaults(self, net: &Net) -> Result<DefaultTimeouts<'_>> {
+        // SAFETY: A `Net` is a valid namespace.
+        let trackers = unsafe { &raw const (*net.as_raw()).ct.nf_ct_proto };
+        // SAFETY: Each is a field of the same structure.
+        let words: *const u32 = unsafe {
+            match self.number().into() {
+                bindings::IPPROTO_ICMP => &raw const (*trackers).icmp.timeout,
+                bindings::IPPROTO_TCP => (&raw const (*trackers).tcp.timeouts).cast(),
+                bindings::IPPROTO_UDP => (&raw const (*trackers).udp.timeouts).cast(),
+                bindings::IPPROTO_ICMPV6 => &raw const (*trackers).icmpv6.timeout,
+                #[cfg(CONFIG_NF_CT_PROTO_SCTP)]
+                bindings::IPPROTO_SCTP => (&raw const (*trackers).sctp.timeouts).cast(),
+                #[cfg(CONFIG_NF_CT_PROTO_GRE)]
+                bindings::IPPROTO_GRE => (&raw const (*trackers).gre.timeouts).cast(),
+                // The generic tracker's.
+                bindings::IPPROTO_RAW => &raw const (*trackers).generic.timeout,
+                _ => return Err(EOPNOTSUPP),
+            }
+        };
+        // INVARIANT: It is the array that the tracker itself takes what is absent from.
+        Ok(DefaultTimeouts {
+            proto: self,
+            words,
+            _net: PhantomData,
+        })
+    }
+}
+
+/// The timeouts of one protocol in a namespace, where packets and sysctls find them.
+///
+/// # Invariants
+///
+/// `words` is the tracker's array in a namespace that stays during `'a`.
+pub(crate) struct DefaultTimeouts<'a> {
+    proto: L4Proto,
+    words: *const u32,
+    _net: PhantomData<&'a Net>,
+}
+
+impl DefaultTimeouts<'_> {
+    /// The protocol they are for.
+    pub(crate) fn proto(&self) -> L4Proto {
+        self.proto
+    }
+
+    /// Appends them to a message, in seconds, as attributes of the protocol's own types.
+    ///
+    /// Each value is what it is at the moment: a writer may be half way through.
+    pub(crate) fn put(&self, msg: &mut Message<'_>) -> Result {
+        // SAFETY: By the type invariant the array is as large as the tracker takes it for.
+        unsafe { put_timeouts(self.proto, self.words.cast(), msg) }
     }
 }
 
@@ -205,12 +260,6 @@ impl Timeouts {
     pub(crate) fn words(&self) -> &[u32] {
         let len = self.proto.timeouts_size() / size_of::<u32>();
         self.words.get(..len).unwrap_or_default()
-    }
-
-    /// Appends them to a message, in seconds, as attributes of the protocol's own types.
-    pub(crate) fn put(&self, msg: &mut Message<'_>) -> Result {
-        // SAFETY: By the type invariant the array is as large as the tracker takes it for.
-        unsafe { put_timeouts(self.proto, self.words.as_ptr().cast(), msg) }
     }
 }
 
