@@ -52,6 +52,14 @@ step() {
 	say "    done in $((SECONDS - start)) s"
 }
 
+# bounded SECONDS COMMAND...: runs a command in place of this shell, so it is for one
+# end of a pipe. timeout(1) gives it a process group of its own, which no signal to
+# the group of its caller reaches: without the other means, a virtual machine would
+# go on for hours after the script that started it was killed.
+bounded() {
+	exec setpriv --pdeathsig TERM timeout -k 10 "$@"
+}
+
 # series_fits SOURCE: whether the patch series is for that version of Linux
 series_fits() {
 	[ "$(sed -n 's/^VERSION = //p; s/^PATCHLEVEL = /./p' "$1/Makefile" | tr -d '\n')" = 7.3 ]

@@ -48,7 +48,7 @@ share root "$root"
 share top "$TOP"
 share cache "$CACHE"
 
-timeout -k 10 "$seconds" "${qemu[@]}" -accel tcg,thread=multi -smp "$cpus" -m "$memory" \
+bounded "$seconds" "${qemu[@]}" -accel tcg,thread=multi -smp "$cpus" -m "$memory" \
 	-nodefaults -nographic -no-reboot -serial stdio \
 	-object rng-random,filename=/dev/urandom,id=rng -device "virtio-rng-$bus,rng=rng" \
 	-append "console=$console panic=-1 root=root rootfstype=9p ro \

@@ -72,7 +72,7 @@ fi
 console=$(mktemp "$CACHE/logs/console.XXXXXX")
 trap 'rm -f "$console"' EXIT
 # vng wants a directory of its own to run in, and no standard input.
-timeout -k 10 "$seconds" "$VNG" --run "$kernel" --force-9p "${accel[@]}" "${options[@]}" "${appends[@]}" \
+bounded "$seconds" "$VNG" --run "$kernel" --force-9p "${accel[@]}" "${options[@]}" "${appends[@]}" \
 	-o="-nic none" --user root --cpus "$cpus" --memory "$memory" --verbose \
 	--cwd "$TOP" -- "$@" </dev/null 2>&1 | sed -u 's/\r//g' | tee "$console"
 
