@@ -6,17 +6,17 @@
 #
 # usage: check.sh [host] [TEST]...
 #
-# KERNELS="plain debug builtin" (the default) says which kernels to test on, and
+# KERNELS="plain debug builtin s390x" (the default) says which kernels to test on, and
 # KVERSION=7.2 that they are to be of another version (see kernel.sh); ARCH=s390x or
 # ARCH=arm64 stands for the one for that architecture, and ALL=1 runs all tests on the
-# debug kernel, too, which takes hours under emulation. How much some tests do can be
+# debug kernel, too, which takes an hour under emulation. How much some tests do can be
 # set: ZONES= (cttimeout_ovs), ROUNDS= (cttimeout_races, cttimeout_order), SEED=, COUNT=
 # and STEPS= (cttimeout_conformance*), SEED=, TIME= and MESSAGES= (cttimeout_fuzz); and
 # how long one may take at most, TEST_TIMEOUT=1800 seconds.
 
 . "$(dirname "$0")/lib.sh"
 
-KERNELS=${KERNELS:-plain debug builtin}
+KERNELS=${KERNELS:-plain debug builtin s390x}
 [ -z "${KDIR:-}" ] || KERNELS=plain
 [ -z "${ARCH:-}" ] || KERNELS=$ARCH
 # Unless told otherwise: where memory, locks and references are at stake. Under
