@@ -21,7 +21,9 @@ trap 'rm -rf "$work"' EXIT
 
 case $arch in
 s390x)
-	qemu=(qemu-system-s390x -machine s390-ccw-virtio -cpu max -kernel "$kdir/arch/s390/boot/bzImage")
+	# QEMU 7.2 gets a vector instruction wrong that the kernel sums up packets with: all
+	# whose checksum is not left to the device are dropped.
+	qemu=(qemu-system-s390x -machine s390-ccw-virtio -cpu max,vx=off,vxeh=off -kernel "$kdir/arch/s390/boot/bzImage")
 	bus=ccw console=ttysclp0
 	;;
 arm64)
