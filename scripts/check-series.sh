@@ -89,6 +89,21 @@ kselftest() {
 }
 programs() { find "$tree/tools/testing/selftests/$target" -name 'cttimeout_*' | wc -l; }
 
+# examples: those in the documentation of what the series adds have run, as part of a
+# suite of all of the kernel crate's, which passes. The kernel tells where each is.
+examples() {
+	local console=$results/built-in.console file fences others
+	check "the examples in the documentation pass" \
+		grep -E '# rust_doctests_kernel: pass:[1-9][0-9]* fail:0 ' "$console"
+	for file in $(git -C "$applied" diff --name-only --diff-filter=A base clean -- rust/kernel); do
+		# Each example has two; so has what is marked as something else, one of them with the mark.
+		fences=$(grep -cE '^ *//[/!] ```$' "$applied/$file")
+		others=$(grep -cE '^ *//[/!] ```[a-z]' "$applied/$file")
+		check_eq "so many of $file have run" "$(grep -cF "location: $file:" "$console")" \
+			$(((fences - others) / 2))
+	done
+}
+
 work=$results/work applied=$results/work/applied
 mkdir "$work"
 check_series "$source" "$work"
@@ -118,11 +133,13 @@ fi
 
 if wanted builtin; then
 	check "can be built in, with unit tests" \
-		configure NF_CT_NETLINK_TIMEOUT_RUST=y KUNIT=y NF_CT_NETLINK_TIMEOUT_RUST_KUNIT_TEST=y
+		configure NF_CT_NETLINK_TIMEOUT_RUST=y KUNIT=y NF_CT_NETLINK_TIMEOUT_RUST_KUNIT_TEST=y \
+		RUST_KERNEL_DOCTESTS=y
 	check "builds so" silently build-y all
 	kselftest built-in
 	check "the unit tests pass" \
 		grep -E '# nfnetlink_cttimeout_rust: pass:[1-9][0-9]* fail:0 skip:0' "$results/built-in.console"
+	examples
 fi
 
 if wanted module; then

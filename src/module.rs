@@ -26,6 +26,16 @@ use crate::{
 /// waits for until that code has returned: a registration's callbacks (which unregistering waits
 /// for), or RCU.
 ///
+/// # Examples
+///
+/// ```ignore
+/// # use kernel::module_ref::ModuleRef;
+/// let stay = ModuleRef::<LocalModule>::try_get().ok_or(ENODEV)?;
+/// // The module cannot be unloaded here.
+/// drop(stay);
+/// # Ok::<(), Error>(())
+/// ```
+///
 /// # Invariants
 ///
 /// Each value stands for one count on the module's reference counter.

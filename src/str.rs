@@ -18,9 +18,11 @@ use crate::{
 /// # Examples
 ///
 /// ```ignore
+/// # use kernel::str::padded::PaddedStr;
 /// let name = PaddedStr::<32>::new(b"web\0").ok_or(EINVAL)?;
 /// assert_eq!(name.as_c_str(), c"web");
 /// assert!(PaddedStr::<8>::new(b"too long").is_none());
+/// # Ok::<(), Error>(())
 /// ```
 ///
 /// Two of them hold the same string if and only if all their bytes are equal, which makes the type

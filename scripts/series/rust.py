@@ -21,6 +21,8 @@ DROPPED = {"sync::refcount::RefcountExt"}
 
 WIDTH = 100
 COMMENT = re.compile(r"^( *//[/!]? )(?:  )?(\S.*)$")
+# An example in documentation, which is a test in the kernel crate
+EXAMPLE = re.compile(r"(^ *//[/!] )```ignore\n(.*?^\1```\n)", re.M | re.S)
 USE = re.compile(r"^use ([^;]*);\n", re.M)
 # Filled from src/compat/, if there is such a thing
 COMPATIBILITY = {}
@@ -174,7 +176,18 @@ def kernel(text, parent=""):
         text = text.replace(f"macro_rules! {name} ", f"#[macro_export]\nmacro_rules! {name} ")
     text = re.sub(r"\bpub\((crate|super)\)", "pub", text)
     text = re.sub(r"^ *#\[allow\(dead_code.*\)\]\n", "", text, flags=re.M)
-    return re.sub(r"(?<![\w:])kernel::", "crate::", text)
+    # Except in examples, which are users of the crate.
+    parts, end = [], 0
+    for example in EXAMPLE.finditer(text):
+        parts += [re.sub(r"(?<![\w:])kernel::", "crate::", text[end:example.start()]), example.group()]
+        end = example.end()
+    parts.append(re.sub(r"(?<![\w:])kernel::", "crate::", text[end:]))
+    return runnable("".join(parts))
+
+
+def runnable(text):
+    """Has examples compiled and run, as unit tests. The project's own module has no such means."""
+    return EXAMPLE.sub(r"\1```\n\2", text)
 
 
 def module(text, bindings="kernel::bindings"):
@@ -196,7 +209,7 @@ def methods(text):
     body = re.sub(r"^( *)#\[inline\]\n *fn (\w+)",
                   lambda match: f"{docs[match.group(2)]}{match.group(1)}#[inline]\n"
                                 f"{match.group(1)}pub fn {match.group(2)}", body, flags=re.M)
-    return constants(body).replace("as_raw(self)", "self.as_ptr()")
+    return runnable(constants(body)).replace("as_raw(self)", "self.as_ptr()")
 
 
 def body(text):

@@ -221,6 +221,16 @@ impl<'a> Attrs<'a> {
 }
 
 /// What one attribute type may hold (`struct nla_policy`).
+///
+/// # Examples
+///
+/// ```ignore
+/// # use kernel::net::nlmsg::AttrPolicy;
+/// // By type, from 0 on, which is never used.
+/// const POLICY: [AttrPolicy; 3] =
+///     [AttrPolicy::unspecified(), AttrPolicy::nul_string(31), AttrPolicy::u16()];
+/// # let _ = POLICY;
+/// ```
 #[repr(transparent)]
 pub(crate) struct AttrPolicy(bindings::nla_policy);
 

@@ -5,19 +5,26 @@
 //! # Examples
 //!
 //! ```ignore
+//! # use kernel::{declare_pernet, net::netns::{self, PerNet}, sync::atomic::Atomic};
 //! struct Totals(Atomic<u32>);
 //!
 //! declare_pernet!(Totals);
 //!
 //! impl PerNet for Totals {
 //!     fn init() -> impl PinInit<Self, Error> {
-//!         Ok(Self(Atomic::new(0)))
+//!         Ok::<_, Error>(Self(Atomic::new(0)))
 //!     }
 //!
 //!     fn pre_exit(&self) {}
 //! }
 //!
+//! // Each namespace has a total from here on.
 //! let registration = netns::Registration::<Totals>::new()?;
+//! // There is one at a time.
+//! assert!(netns::Registration::<Totals>::new().is_err());
+//! // And from here on, none has.
+//! drop(registration);
+//! # Ok::<(), Error>(())
 //! ```
 //!
 //! C headers: [`include/net/net_namespace.h`](srctree/include/net/net_namespace.h),

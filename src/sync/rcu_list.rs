@@ -2,6 +2,40 @@
 
 //! A doubly linked list that is read under RCU.
 //!
+//! # Examples
+//!
+//! ```ignore
+//! # use core::ptr;
+//! # use kernel::sync::{rcu, rcu_list::{Links, RcuList}};
+//! struct Host {
+//!     number: u32,
+//!     links: Links,
+//! }
+//!
+//! let hosts = KBox::pin_init(RcuList::new(), GFP_KERNEL)?;
+//! let host = KBox::into_raw(KBox::new(Host { number: 7, links: Links::new() }, GFP_KERNEL)?);
+//! // SAFETY: The host was just allocated.
+//! let links = unsafe { &raw mut (*host).links };
+//!
+//! // SAFETY: It is in no list, nobody else writes to this one, and it is not freed before a grace
+//! // period has passed since it was removed.
+//! unsafe { hosts.push_back(links) };
+//! let guard = rcu::read_lock();
+//! // SAFETY: Null is the beginning, and the host is in the list.
+//! let (first, second) = unsafe { (hosts.next(ptr::null_mut(), &guard), hosts.next(links, &guard)) };
+//! assert_eq!(first, Some(links));
+//! assert_eq!(second, None);
+//! drop(guard);
+//!
+//! // SAFETY: It is still there, and nobody else writes.
+//! unsafe { hosts.remove(links) };
+//! rcu::synchronize_rcu();
+//! // SAFETY: Neither the list nor a reader knows of it any more.
+//! let host = unsafe { KBox::from_raw(host) };
+//! assert_eq!(host.number, 7);
+//! # Ok::<(), Error>(())
+//! ```
+//!
 //! C header: [`include/linux/rculist.h`](srctree/include/linux/rculist.h)
 
 use core::{

@@ -16,20 +16,60 @@ pub(crate) trait RefcountExt {
     /// Increments the count unless it is zero, and tells whether it did.
     ///
     /// Provides control dependency ordering on success.
+    ///
+    /// # Examples
+    ///
+    /// ```ignore
+    /// # use kernel::sync::Refcount;
+    /// let count = Refcount::new(1);
+    /// assert!(count.inc_not_zero());
+    /// assert!(count.sub_and_test(2));
+    /// // Who finds the object now is too late.
+    /// assert!(!count.inc_not_zero());
+    /// ```
     fn inc_not_zero(&self) -> bool;
 
     /// Decrements the count from one to zero in one atomic step, or leaves it alone.
     ///
     /// Returns true if the count was one. Provides release ordering, and a control dependency on
     /// success.
+    ///
+    /// # Examples
+    ///
+    /// ```ignore
+    /// # use kernel::sync::Refcount;
+    /// let count = Refcount::new(2);
+    /// assert!(!count.dec_if_one());
+    /// assert!(!count.sub_and_test(1));
+    /// assert!(count.dec_if_one());
+    /// ```
     fn dec_if_one(&self) -> bool;
 
     /// Decrements the count by so many, and tells whether it is zero now.
     ///
     /// Provides release ordering, and acquire ordering if it is zero.
+    ///
+    /// # Examples
+    ///
+    /// ```ignore
+    /// # use kernel::sync::Refcount;
+    /// let count = Refcount::new(10);
+    /// assert!(!count.sub_and_test(9));
+    /// assert!(count.sub_and_test(1));
+    /// ```
     fn sub_and_test(&self, count: i32) -> bool;
 
     /// The count at this moment, in no order with anything else.
+    ///
+    /// # Examples
+    ///
+    /// ```ignore
+    /// # use kernel::sync::Refcount;
+    /// let count = Refcount::new(1);
+    /// count.inc();
+    /// assert_eq!(count.read(), 2);
+    /// assert!(count.sub_and_test(2));
+    /// ```
     fn read(&self) -> u32;
 }
 

@@ -5,6 +5,43 @@
 //! Each table has a random seed of its own, grows and shrinks by itself, and is searched under RCU.
 //! Keys have 32 bytes; zeros at their end are not hashed.
 //!
+//! # Examples
+//!
+//! ```ignore
+//! # use core::{mem::offset_of, ptr::NonNull};
+//! # use kernel::sync::{rcu, rhashtable::{Element, Links, RHashTable}};
+//! struct Host {
+//!     id: [u64; 4],
+//!     links: Links,
+//! }
+//!
+//! // SAFETY: These are the offsets of the fields, and nothing changes the id.
+//! unsafe impl Element for Host {
+//!     type Key = [u64; 4];
+//!     const KEY: usize = offset_of!(Host, id);
+//!     const LINKS: usize = offset_of!(Host, links);
+//! }
+//!
+//! let hosts = KBox::pin_init(RHashTable::<Host>::new(), GFP_KERNEL)?;
+//! let id = [7, 0, 0, 0];
+//! let host = KBox::into_raw(KBox::new(Host { id, links: Links::new() }, GFP_KERNEL)?);
+//! let at = NonNull::new(host).ok_or(ENOMEM)?;
+//!
+//! // SAFETY: There is no other host with this id, and this one is not freed before a grace period has
+//! // passed since it was removed.
+//! unsafe { hosts.insert(at) }?;
+//! assert_eq!(hosts.find(&id, &rcu::read_lock()), Some(at));
+//! assert_eq!(hosts.find(&[8, 0, 0, 0], &rcu::read_lock()), None);
+//!
+//! // SAFETY: It is still there.
+//! unsafe { hosts.remove(at) }?;
+//! assert_eq!(hosts.find(&id, &rcu::read_lock()), None);
+//! rcu::synchronize_rcu();
+//! // SAFETY: Neither the table nor a reader knows of it any more.
+//! drop(unsafe { KBox::from_raw(host) });
+//! # Ok::<(), Error>(())
+//! ```
+//!
 //! C header: [`include/linux/rhashtable.h`](srctree/include/linux/rhashtable.h)
 
 use core::{

@@ -44,6 +44,17 @@ const MAX_WORDS: usize = 16;
 const MAX_ATTRS: usize = MAX_WORDS;
 
 /// A protocol tracker (`struct nf_conntrack_l4proto`). It lives as long as the kernel.
+///
+/// # Examples
+///
+/// ```ignore
+/// # use kernel::net::conntrack::l4proto::L4Proto;
+/// let udp = L4Proto::find(17).ok_or(ENOENT)?;
+/// assert_eq!(udp.number(), 17);
+/// // What has no tracker of its own is not mistaken for the generic one.
+/// assert!(L4Proto::find(254).is_none());
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Clone, Copy)]
 pub(crate) struct L4Proto(&'static bindings::nf_conntrack_l4proto);
 

@@ -21,6 +21,32 @@
 //! last flow drops the last reference. That code knows nothing of a tail, so `T` cannot have a
 //! destructor. `offset` leads from the tail back to the start.
 //!
+//! # Examples
+//!
+//! ```ignore
+//! # use kernel::{
+//! #     bindings,
+//! #     net::{conntrack::{l4proto::L4Proto, timeout::{Owner, UniqueTimeout}}, netns::Net},
+//! #     sync::rcu_map::RcuPointer,
+//! # };
+//! // SAFETY: The initial namespace does not go away.
+//! let net = unsafe { Net::from_raw(&raw const bindings::init_net) };
+//! let udp = L4Proto::find(17).ok_or(ENOENT)?;
+//! // With the namespace's timeouts, for IPv4, and with a value.
+//! let unique = UniqueTimeout::new(2, udp.no_attrs()?, net, 7u64, GFP_KERNEL)?;
+//!
+//! let owner = Owner::publish(unique);
+//! assert_eq!(*owner.borrow().value(), 7);
+//! // A rule comes. As long as it is there, the object is not retired.
+//! let rule = owner.borrow().try_use().ok_or(ENOENT)?;
+//! assert_eq!(owner.retire(), Err(1));
+//! drop(rule);
+//! assert_eq!(owner.retire(), Ok(()));
+//! // The next one is too late.
+//! assert!(owner.borrow().try_use().is_none());
+//! # Ok::<(), Error>(())
+//! ```
+//!
 //! C header:
 //! [`include/net/netfilter/nf_conntrack_timeout.h`][header]
 //!

@@ -10,6 +10,24 @@
 //! A subsystem with one command, which answers with a number:
 //!
 //! ```ignore
+//! # use kernel::{
+//! #     bindings,
+//! #     declare_pernet,
+//! #     net::{
+//! #         netns::{self, PerNet},
+//! #         nfnetlink::{self, Callback, RcuCommand, ReadSection, Request, Subsystem},
+//! #         nlmsg::{AttrPolicy, ExtAck},
+//! #     },
+//! #     sync::atomic::{Atomic, Relaxed},
+//! # };
+//! # struct Totals(Atomic<u32>);
+//! # declare_pernet!(Totals);
+//! # impl PerNet for Totals {
+//! #     fn init() -> impl PinInit<Self, Error> {
+//! #         Ok::<_, Error>(Self(Atomic::new(0)))
+//! #     }
+//! #     fn pre_exit(&self) {}
+//! # }
 //! struct Counters;
 //!
 //! impl Subsystem for Counters {
@@ -29,14 +47,18 @@
 //!             ack.set_missing(1);
 //!             EINVAL
 //!         })?;
-//!         let total = req.data().total(attr.be16()?);
-//!         req.reply(0, |msg| msg.put_be32(2, total))
+//!         let factor = u32::from(attr.be16()?);
+//!         let total = req.data().0.load(Relaxed);
+//!         req.reply(0, |msg| msg.put_be32(2, total.saturating_mul(factor)))
 //!     }
 //! }
 //!
 //! // The data first, then what hands it out.
 //! let counters: nfnetlink::Registration<Counters, _> =
 //!     nfnetlink::Registration::new(netns::Registration::<Totals>::new()?)?;
+//! // The other way round at the end.
+//! drop(counters);
+//! # Ok::<(), Error>(())
 //! ```
 //!
 //! C header: [`include/linux/netfilter/nfnetlink.h`](srctree/include/linux/netfilter/nfnetlink.h)

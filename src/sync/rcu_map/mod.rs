@@ -12,21 +12,76 @@
 //! # Examples
 //!
 //! ```ignore
-//! // `unique` is a `UniqueTimeout<Node<Name>>`; `lock` is the writers' lock.
-//! if let Place::Vacant(place) = map.entry(lock, &name) {
-//!     place.insert(unique)?;
+//! # use core::{mem::ManuallyDrop, ptr::NonNull};
+//! # use kernel::{
+//! #     sync::{rcu, rcu_map::{Key, Node, Place, RcuMap, RcuPointer, WriteLock}},
+//! #     transmute::AsBytes,
+//! # };
+//! #[derive(Clone, Copy, PartialEq, Eq)]
+//! #[repr(transparent)]
+//! struct Id([u64; 4]);
+//!
+//! // SAFETY: Integers have no padding.
+//! unsafe impl AsBytes for Id {}
+//! // SAFETY: Nor have they two forms of one value.
+//! unsafe impl Key for Id {}
+//!
+//! /// Something that has an id, and nothing else, and is freed when no reader can have it.
+//! struct Host(NonNull<Node<Id>>);
+//!
+//! impl Drop for Host {
+//!     fn drop(&mut self) {
+//!         rcu::synchronize_rcu();
+//!         // SAFETY: It comes from `KBox::into_raw`, and was readers' last.
+//!         drop(unsafe { KBox::from_raw(self.0.as_ptr()) });
+//!     }
+//! }
+//!
+//! // SAFETY: The address is the box's, and a grace period passes before that is freed.
+//! unsafe impl RcuPointer for Host {
+//!     type Target = Node<Id>;
+//!     type Unique = KBox<Node<Id>>;
+//!     type Borrowed<'a> = &'a Node<Id>;
+//!
+//!     fn publish(unique: Self::Unique) -> Self {
+//!         Self(NonNull::from(KBox::leak(unique)))
+//!     }
+//!     fn into_raw(self) -> NonNull<Node<Id>> {
+//!         ManuallyDrop::new(self).0
+//!     }
+//!     unsafe fn from_raw(node: NonNull<Node<Id>>) -> Self {
+//!         Self(node)
+//!     }
+//!     unsafe fn borrow<'a>(node: NonNull<Node<Id>>) -> &'a Node<Id> {
+//!         // SAFETY: By the caller's promise.
+//!         unsafe { node.as_ref() }
+//!     }
+//! }
+//!
+//! /// Stands for a lock: there is one thread. The pointer keeps it from being `Sync`.
+//! struct Alone(core::marker::PhantomData<*mut ()>);
+//! // SAFETY: There is one value of it.
+//! unsafe impl WriteLock for Alone {}
+//!
+//! let hosts = KBox::pin_init(RcuMap::<Id, Host, Alone>::new(), GFP_KERNEL)?;
+//! let mut lock = Alone(core::marker::PhantomData);
+//! let id = Id([7, 0, 0, 0]);
+//!
+//! if let Place::Vacant(place) = hosts.entry(&mut lock, &id) {
+//!     place.insert(KBox::new(Node::new(id), GFP_KERNEL)?)?;
 //! }
 //!
 //! let guard = rcu::read_lock();
-//! if let Some(found) = map.get(&name, &guard) {
-//!     pr_info!("{} users\n", found.users());
-//! }
+//! let found = hosts.get(&id, &guard).ok_or(ENOENT)?;
+//! assert!(*found.key() == id);
 //! drop(guard);
 //!
 //! // What is removed is handed out; readers that have found it keep the memory.
-//! if let Place::Occupied(entry) = map.entry(lock, &name) {
-//!     drop(entry.remove());
+//! if let Place::Occupied(found) = hosts.entry(&mut lock, &id) {
+//!     drop(found.remove());
 //! }
+//! assert!(hosts.is_empty(&rcu::read_lock()));
+//! # Ok::<(), Error>(())
 //! ```
 
 mod place;
