@@ -16,6 +16,12 @@ struct netlink_skb_parms;
 struct nf_conn;
 struct nf_conn_timeout;
 struct nf_ct_timeout;
+struct nf_generic_net;
+struct nf_gre_net;
+struct nf_icmp_net;
+struct nf_sctp_net;
+struct nf_tcp_net;
+struct nf_udp_net;
 struct nlattr;
 struct nlmsghdr;
 struct refcount_struct;
@@ -69,5 +75,12 @@ struct nlmsghdr *cttimeout_helper_nfnl_msg_put(struct sk_buff *skb, u32 portid,
 struct nf_conn_timeout *
 cttimeout_helper_nf_ct_timeout_find(const struct nf_conn *ct);
 void cttimeout_helper_nf_ct_timeout_kfree_rcu(struct nf_ct_timeout *timeout);
+struct nf_generic_net *cttimeout_helper_nf_generic_pernet(struct net *net);
+struct nf_tcp_net *cttimeout_helper_nf_tcp_pernet(struct net *net);
+struct nf_udp_net *cttimeout_helper_nf_udp_pernet(struct net *net);
+struct nf_icmp_net *cttimeout_helper_nf_icmp_pernet(struct net *net);
+struct nf_icmp_net *cttimeout_helper_nf_icmpv6_pernet(struct net *net);
+struct nf_sctp_net *cttimeout_helper_nf_sctp_pernet(struct net *net);
+struct nf_gre_net *cttimeout_helper_nf_gre_pernet(struct net *net);
 
 #endif /* _CTTIMEOUT_HELPERS_H */

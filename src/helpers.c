@@ -14,6 +14,7 @@
 #include <linux/refcount.h>
 #include <linux/rhashtable.h>
 #include <net/net_namespace.h>
+#include <net/netfilter/nf_conntrack_l4proto.h>
 #include <net/netfilter/nf_conntrack_timeout.h>
 #include <net/netlink.h>
 #include <net/netns/generic.h>
@@ -205,7 +206,7 @@ struct nlmsghdr *cttimeout_helper_nfnl_msg_put(struct sk_buff *skb, u32 portid,
 			    res_id);
 }
 
-/* net/netfilter/nf_conntrack_timeout.h */
+/* net/netfilter/nf_conntrack_timeout.h, net/netfilter/nf_conntrack_l4proto.h */
 
 struct nf_conn_timeout *
 cttimeout_helper_nf_ct_timeout_find(const struct nf_conn *ct)
@@ -217,3 +218,42 @@ void cttimeout_helper_nf_ct_timeout_kfree_rcu(struct nf_ct_timeout *timeout)
 {
 	kfree_rcu(timeout, rcu);
 }
+
+struct nf_generic_net *cttimeout_helper_nf_generic_pernet(struct net *net)
+{
+	return nf_generic_pernet(net);
+}
+
+struct nf_tcp_net *cttimeout_helper_nf_tcp_pernet(struct net *net)
+{
+	return nf_tcp_pernet(net);
+}
+
+struct nf_udp_net *cttimeout_helper_nf_udp_pernet(struct net *net)
+{
+	return nf_udp_pernet(net);
+}
+
+struct nf_icmp_net *cttimeout_helper_nf_icmp_pernet(struct net *net)
+{
+	return nf_icmp_pernet(net);
+}
+
+struct nf_icmp_net *cttimeout_helper_nf_icmpv6_pernet(struct net *net)
+{
+	return nf_icmpv6_pernet(net);
+}
+
+#ifdef CONFIG_NF_CT_PROTO_SCTP
+struct nf_sctp_net *cttimeout_helper_nf_sctp_pernet(struct net *net)
+{
+	return nf_sctp_pernet(net);
+}
+#endif
+
+#ifdef CONFIG_NF_CT_PROTO_GRE
+struct nf_gre_net *cttimeout_helper_nf_gre_pernet(struct net *net)
+{
+	return nf_gre_pernet(net);
+}
+#endif

@@ -21,11 +21,13 @@
 //! // period has passed since it was removed.
 //! unsafe { hosts.push_back(links) };
 //! let guard = rcu::read_lock();
-//! // SAFETY: Null is the beginning, and the host is in the list.
-//! let (first, second) = unsafe { (hosts.next(ptr::null_mut(), &guard), hosts.next(links, &guard)) };
+//! // SAFETY: Null is the beginning.
+//! let first = unsafe { hosts.next(ptr::null_mut(), &guard) };
+//! // SAFETY: The host is in the list.
+//! let second = unsafe { hosts.next(links, &guard) };
+//! drop(guard);
 //! assert_eq!(first, Some(links));
 //! assert_eq!(second, None);
-//! drop(guard);
 //!
 //! // SAFETY: It is still there, and nobody else writes.
 //! unsafe { hosts.remove(links) };

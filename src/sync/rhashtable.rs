@@ -27,8 +27,8 @@
 //! let host = KBox::into_raw(KBox::new(Host { id, links: Links::new() }, GFP_KERNEL)?);
 //! let at = NonNull::new(host).ok_or(ENOMEM)?;
 //!
-//! // SAFETY: There is no other host with this id, and this one is not freed before a grace period has
-//! // passed since it was removed.
+//! // SAFETY: There is no other host with this id, and this one is not freed before a grace period
+//! // has passed since it was removed.
 //! unsafe { hosts.insert(at) }?;
 //! assert_eq!(hosts.find(&id, &rcu::read_lock()), Some(at));
 //! assert_eq!(hosts.find(&[8, 0, 0, 0], &rcu::read_lock()), None);

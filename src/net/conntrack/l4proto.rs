@@ -48,9 +48,10 @@ const MAX_ATTRS: usize = MAX_WORDS;
 /// # Examples
 ///
 /// ```ignore
-/// # use kernel::net::conntrack::l4proto::L4Proto;
-/// let udp = L4Proto::find(17).ok_or(ENOENT)?;
-/// assert_eq!(udp.number(), 17);
+/// # use kernel::{bindings, net::conntrack::l4proto::L4Proto};
+/// let number = bindings::IPPROTO_UDP as u8;
+/// let udp = L4Proto::find(number).ok_or(ENOENT)?;
+/// assert_eq!(udp.number(), number);
 /// // What has no tracker of its own is not mistaken for the generic one.
 /// assert!(L4Proto::find(254).is_none());
 /// # Ok::<(), Error>(())
@@ -131,25 +132,39 @@ impl L4Proto {
     ///
     /// Fails with `EOPNOTSUPP` if the kernel keeps none.
     pub(crate) fn defaults(self, net: &Net) -> Result<DefaultTimeouts<'_>> {
-        // SAFETY: A `Net` is a valid namespace.
-        let trackers = unsafe { &raw const (*net.as_raw()).ct.nf_ct_proto };
-        // SAFETY: Each is a field of the same structure.
+        let net = net.as_raw();
+        // SAFETY: A `Net` is a valid namespace, and what trackers keep in it is part of it.
         let words: *const u32 = unsafe {
             match self.number().into() {
-                bindings::IPPROTO_ICMP => &raw const (*trackers).icmp.timeout,
-                bindings::IPPROTO_TCP => (&raw const (*trackers).tcp.timeouts).cast(),
-                bindings::IPPROTO_UDP => (&raw const (*trackers).udp.timeouts).cast(),
-                bindings::IPPROTO_ICMPV6 => &raw const (*trackers).icmpv6.timeout,
+                bindings::IPPROTO_ICMP => {
+                    &raw const (*bindings::cttimeout_helper_nf_icmp_pernet(net)).timeout
+                }
+                bindings::IPPROTO_TCP => {
+                    (&raw const (*bindings::cttimeout_helper_nf_tcp_pernet(net)).timeouts).cast()
+                }
+                bindings::IPPROTO_UDP => {
+                    (&raw const (*bindings::cttimeout_helper_nf_udp_pernet(net)).timeouts).cast()
+                }
+                bindings::IPPROTO_ICMPV6 => {
+                    &raw const (*bindings::cttimeout_helper_nf_icmpv6_pernet(net)).timeout
+                }
                 #[cfg(CONFIG_NF_CT_PROTO_SCTP)]
-                bindings::IPPROTO_SCTP => (&raw const (*trackers).sctp.timeouts).cast(),
+                bindings::IPPROTO_SCTP => {
+                    (&raw const (*bindings::cttimeout_helper_nf_sctp_pernet(net)).timeouts).cast()
+                }
                 #[cfg(CONFIG_NF_CT_PROTO_GRE)]
-                bindings::IPPROTO_GRE => (&raw const (*trackers).gre.timeouts).cast(),
+                bindings::IPPROTO_GRE => {
+                    (&raw const (*bindings::cttimeout_helper_nf_gre_pernet(net)).timeouts).cast()
+                }
                 // The generic tracker's.
-                bindings::IPPROTO_RAW => &raw const (*trackers).generic.timeout,
+                bindings::IPPROTO_RAW => {
+                    &raw const (*bindings::cttimeout_helper_nf_generic_pernet(net)).timeout
+                }
                 _ => return Err(EOPNOTSUPP),
             }
         };
-        // INVARIANT: It is the array that the tracker itself takes what is absent from.
+        // INVARIANT: The tracker itself takes from there what is absent from a policy, so the two arrays
+        // are of the same size.
         Ok(DefaultTimeouts {
             proto: self,
             words,
@@ -162,7 +177,8 @@ impl L4Proto {
 ///
 /// # Invariants
 ///
-/// `words` is the tracker's array in a namespace that stays during `'a`.
+/// `words` is the tracker's array, of `proto.timeouts_size()` bytes, in a namespace that stays during
+/// `'a`.
 pub(crate) struct DefaultTimeouts<'a> {
     proto: L4Proto,
     words: *const u32,
@@ -177,9 +193,10 @@ impl DefaultTimeouts<'_> {
 
     /// Appends them to a message, in seconds, as attributes of the protocol's own types.
     ///
-    /// Each value is what it is at the moment: a writer may be half way through.
+    /// Each value is what it is at the moment: a writer, or a sysctl, may be half way through.
     pub(crate) fn put(&self, msg: &mut Message<'_>) -> Result {
-        // SAFETY: By the type invariant the array is as large as the tracker takes it for.
+        // SAFETY: By the type invariant the array is as large as the tracker takes it for. Nothing locks
+        // it; it is read by the word, and each word stands for itself.
         unsafe { put_timeouts(self.proto, self.words.cast(), msg) }
     }
 }

@@ -31,9 +31,10 @@
 //! # };
 //! // SAFETY: The initial namespace does not go away.
 //! let net = unsafe { Net::from_raw(&raw const bindings::init_net) };
-//! let udp = L4Proto::find(17).ok_or(ENOENT)?;
-//! // With the namespace's timeouts, for IPv4, and with a value.
-//! let unique = UniqueTimeout::new(2, udp.no_attrs()?, net, 7u64, GFP_KERNEL)?;
+//! let udp = L4Proto::find(bindings::IPPROTO_UDP as u8).ok_or(ENOENT)?;
+//! let family = bindings::NFPROTO_IPV4 as u16;
+//! // With the namespace's timeouts, and with a value.
+//! let unique = UniqueTimeout::new(family, udp.no_attrs()?, net, 7u64, GFP_KERNEL)?;
 //!
 //! let owner = Owner::publish(unique);
 //! assert_eq!(*owner.borrow().value(), 7);

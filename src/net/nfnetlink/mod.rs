@@ -34,7 +34,7 @@
 //!     type Module = LocalModule;
 //!     type Data = Totals; // a `PerNet` type
 //!     const NAME: &'static CStr = c"counters";
-//!     const ID: u8 = bindings::NFNL_SUBSYS_ACCT as u8;
+//!     const ID: u8 = bindings::NFNL_SUBSYS_NONE as u8; // a number that nobody has
 //!     const POLICY: &'static [AttrPolicy] = &[AttrPolicy::unspecified(), AttrPolicy::u16()];
 //!     const CALLBACKS: &'static [Callback<Self>] = &[Callback::rcu::<Get>()];
 //! }

@@ -32,7 +32,7 @@
 //! impl Drop for Host {
 //!     fn drop(&mut self) {
 //!         rcu::synchronize_rcu();
-//!         // SAFETY: It comes from `KBox::into_raw`, and was readers' last.
+//!         // SAFETY: It comes from `KBox::leak`, and was readers' last.
 //!         drop(unsafe { KBox::from_raw(self.0.as_ptr()) });
 //!     }
 //! }
@@ -72,9 +72,9 @@
 //! }
 //!
 //! let guard = rcu::read_lock();
-//! let found = hosts.get(&id, &guard).ok_or(ENOENT)?;
-//! assert!(*found.key() == id);
+//! let found = hosts.get(&id, &guard).map(|node| *node.key());
 //! drop(guard);
+//! assert!(found == Some(id));
 //!
 //! // What is removed is handed out; readers that have found it keep the memory.
 //! if let Place::Occupied(found) = hosts.entry(&mut lock, &id) {
