@@ -71,7 +71,7 @@ kselftest() {
 	mkdir "$modules"
 	find "$build/net" -name '*.ko' -exec cp -t "$modules" {} +
 	say "==> running the selftests, $1 (minutes; console: $console)"
-	"$TOP/scripts/vm.sh" -t 3600 "$build" "$TOP/tests/kselftest.sh" "$modules" "$tree" "$build" \
+	"$TOP/scripts/vm.sh" -t 3600 -a log_buf_len=8M "$build" "$TOP/tests/kselftest.sh" "$modules" "$tree" "$build" \
 		"$target" >"$console" 2>&1
 	status=$?
 	while read -r line; do
@@ -92,14 +92,16 @@ programs() { find "$tree/tools/testing/selftests/$target" -name 'cttimeout_*' | 
 # examples: those in the documentation of what the series adds have run, as part of a
 # suite of all of the kernel crate's, which passes. The kernel tells where each is.
 examples() {
-	local console=$results/built-in.console file fences others
+	local log=$results/built-in.log file fences others
+	# The console ends with the whole log once more.
+	sed '/^--- kernel log begins/,$d' "$results/built-in.console" >"$log"
 	check "the examples in the documentation pass" \
-		grep -E '# rust_doctests_kernel: pass:[1-9][0-9]* fail:0 ' "$console"
-	for file in $(git -C "$applied" diff --name-only --diff-filter=A base clean -- rust/kernel); do
+		grep -E '# rust_doctests_kernel: pass:[1-9][0-9]* fail:0 ' "$log"
+	for file in $(git -C "$applied" diff --name-only -G '//[/!] ```' base clean -- rust/kernel); do
 		# Each example has two; so has what is marked as something else, one of them with the mark.
 		fences=$(grep -cE '^ *//[/!] ```$' "$applied/$file")
 		others=$(grep -cE '^ *//[/!] ```[a-z]' "$applied/$file")
-		check_eq "so many of $file have run" "$(grep -cF "location: $file:" "$console")" \
+		check_eq "so many of $file have run" "$(grep -cF "location: $file:" "$log")" \
 			$(((fences - others) / 2))
 	done
 }

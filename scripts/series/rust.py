@@ -219,8 +219,8 @@ def body(text):
 
 
 def wrapped(text):
-    """Wraps comments anew where the project has lines longer than the kernel's."""
-    done, paragraph = [], []
+    """Wraps comments anew where the project has lines longer than the kernel's. Examples are left alone."""
+    done, paragraph, code = [], [], False
 
     def finish():
         if any(len(line) > WIDTH for line in paragraph):
@@ -234,6 +234,13 @@ def wrapped(text):
 
     for line in text.splitlines():
         match = COMMENT.match(line)
+        fence = match and match.group(2).startswith("```")
+        if code and not fence:
+            if len(line) > WIDTH:
+                raise SystemExit(f"error: an example has a line that is too long: {line}")
+            done.append(line)
+            continue
+        code ^= bool(fence)
         if not match or match.group(2).startswith(("- ", "#", "```", "|")):
             finish()
         elif paragraph and COMMENT.match(paragraph[0]).group(1) != match.group(1):

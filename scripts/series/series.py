@@ -48,6 +48,12 @@ for step in steps.STEPS:
 
 if series.unused:
     raise SystemExit(f"error: no patch has these helpers: {', '.join(series.unused)}")
+# The lists of modules are the kernel's own.
+abstractions = {str(path.relative_to(project)) for root in ("net", "sync")
+                for path in pathlib.Path(project, "src", root).rglob("*.rs")}
+unused = abstractions - tree.used - {"src/net/mod.rs", "src/sync/mod.rs"}
+if unused:
+    raise SystemExit(f"error: no patch has these files: {', '.join(sorted(unused))}")
 
 git("init", "-q", "-b", "series")
 write(tree.base, tree.modes)

@@ -235,7 +235,7 @@ class Series:
         """
         condition = "#if IS_BUILTIN(CONFIG_NF_CONNTRACK) && IS_ENABLED(CONFIG_NF_CONNTRACK_TIMEOUT)"
         self.helpers("net/netfilter/nf_conntrack_timeout.h", "net/nf_conntrack.c",
-                     ["net/netfilter/nf_conntrack_timeout.h"], condition)
+                     ["net/netfilter/nf_conntrack_l4proto.h", "net/netfilter/nf_conntrack_timeout.h"], condition)
         self.tree.put(BINDINGS, self.tree.get(BINDINGS) + f"""
 {condition}
 #include <linux/netfilter/nfnetlink_cttimeout.h>
@@ -346,7 +346,10 @@ F:	Documentation/netlink/specs/nfnetlink_cttimeout.yaml
 F:	include/trace/events/cttimeout.h
 F:	net/netfilter/cttimeout_rust/
 F:	rust/helpers/module.c
-F:	rust/helpers/net/
+F:	rust/helpers/net/netlink.c
+F:	rust/helpers/net/netns.c
+F:	rust/helpers/net/nf_conntrack.c
+F:	rust/helpers/net/nfnetlink.c
 F:	rust/helpers/rculist.c
 F:	rust/helpers/rhashtable.*
 F:	rust/kernel/module_ref.rs

@@ -13,9 +13,11 @@ class Tree:
     def __init__(self, source, project):
         self.source, self.project = pathlib.Path(source), pathlib.Path(project)
         self.base, self.files, self.modes = {}, {}, {}
+        self.used = set()
 
     def ours(self, path):
         """A file of the project."""
+        self.used.add(path)
         return (self.project / path).read_text()
 
     def get(self, path):
