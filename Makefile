@@ -131,7 +131,7 @@ help:
 	@echo 'make check                set everything up, then all tests (KTAP)'
 	@echo 'make check TESTS="T ..."  only these, e.g. TESTS=cttimeout_errors; TESTS=host for those without a guest'
 	@echo 'make check KVERSION=7.2   with Linux 7.2 instead of 7.3'
-	@echo 'make check KERNELS=plain  only on this kernel (plain, debug, builtin)'
+	@echo 'make check KERNELS=plain  only on this kernel (plain, debug, builtin, s390x, arm64)'
 	@echo 'make check ARCH=s390x      on another architecture, emulated (s390x, arm64)'
 	@echo 'make check TESTS=cttimeout_ovs ZONES=1000  with so many zones at once (100 otherwise)'
 	@echo 'make check-checks         break the module on purpose, and see the checkers tell (BROKEN="leak ...": only so)'

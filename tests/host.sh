@@ -56,7 +56,7 @@ test_sources() {
 
 # Documents go out of date in silence, unless somebody looks.
 test_documents() {
-	local absent='' file name_of
+	local absent='' file
 	for file in $(grep -rhoE '`(src|include|tests|scripts|docs|packaging|Documentation)/[A-Za-z0-9_./-]+`' \
 		./*.md docs/*.md | tr -d '`' | sort -u); do
 		[ -e "$file" ] || absent+=" $file"
@@ -71,10 +71,6 @@ test_documents() {
 			grep -vxFf tests/modules/cttimeout_test_subsystem_main.rs)" ""
 	check_eq "and knows its length" "$(grep -oE 'module of [0-9]+ lines' docs/GUIDES.md)" \
 		"module of $(wc -l <tests/modules/cttimeout_test_subsystem_main.rs) lines"
-	for name_of in $(sed -n '/^## Examples/,$s/`\([a-z_0-9]*\)`/\n\1\n/gp' docs/ARCHITECTURE.md | grep -xE '[a-z_0-9]*_[a-z_0-9]+'); do
-		grep -qrw "$name_of" src tests || absent+=" $name_of"
-	done
-	check_eq "the tests that are said to cover the examples exist" "$absent" ""
 	check_eq "the package and the changelog are of one version" \
 		"$(sed -n '1s/.*(\(.*\)).*/\1/p' packaging/debian/changelog)" \
 		"$(sed -n 's/^## \([0-9.]*\).*/\1/p' CHANGELOG.md | head -n 1)"
