@@ -80,7 +80,11 @@ struct nf_tcp_net *cttimeout_helper_nf_tcp_pernet(struct net *net);
 struct nf_udp_net *cttimeout_helper_nf_udp_pernet(struct net *net);
 struct nf_icmp_net *cttimeout_helper_nf_icmp_pernet(struct net *net);
 struct nf_icmp_net *cttimeout_helper_nf_icmpv6_pernet(struct net *net);
+#ifdef CONFIG_NF_CT_PROTO_SCTP
 struct nf_sctp_net *cttimeout_helper_nf_sctp_pernet(struct net *net);
+#endif
+#ifdef CONFIG_NF_CT_PROTO_GRE
 struct nf_gre_net *cttimeout_helper_nf_gre_pernet(struct net *net);
+#endif
 
 #endif /* _CTTIMEOUT_HELPERS_H */
