@@ -213,7 +213,7 @@ need_build_tools() {
 	need_bindgen
 	# shellcheck disable=SC2034
 	KMAKE=(make "LLVM=-$LLVM_MAJOR" "RUSTC=$RUSTC" "BINDGEN=$BINDGEN" "RUSTFMT=$RUSTFMT"
-		"CLIPPY_DRIVER=$CLIPPY_DRIVER")
+		"CLIPPY_DRIVER=$CLIPPY_DRIVER" "RUSTDOC=$(dirname "$RUSTC")/rustdoc")
 	# The kernel has names of its own for architectures.
 	unset ARCH
 	case ${1:-} in
