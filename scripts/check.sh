@@ -7,16 +7,16 @@
 # usage: check.sh [host] [TEST]...
 #
 # KERNELS="plain debug s390x" (the default) says which kernels to test on; "builtin" is
-# the one with the patch series. KVERSION=7.2: of another version (see kernel.sh). ARCH=s390x or
-# ARCH=arm64 stands for the one for that architecture, and ALL=1 runs all tests on the
-# debug kernel, too, which takes an hour under emulation. How much some tests do can be
+# the one with the patch series. KVERSION=7.2 has them of another version (see
+# kernel.sh), ARCH=s390x or ARCH=arm64 stands for the one for that architecture, and
+# ALL=1 runs all tests on the debug kernel, too: an hour or two under emulation. How much some tests do can be
 # set: ZONES= (cttimeout_ovs), ROUNDS= (cttimeout_races, cttimeout_order), SEED=, COUNT=
 # and STEPS= (cttimeout_conformance*), SEED=, TIME= and MESSAGES= (cttimeout_fuzz); and
 # how long one may take at most, TEST_TIMEOUT=1800 seconds.
 
 . "$(dirname "$0")/lib.sh"
 
-# Four would take near an hour and a half on two cores, most of it for the kernels.
+# With the fourth, it would take near an hour and a half on two cores.
 KERNELS=${KERNELS:-plain debug s390x}
 [ -z "${KDIR:-}" ] || KERNELS=plain
 [ -z "${ARCH:-}" ] || KERNELS=$ARCH

@@ -52,12 +52,22 @@ step() {
 	say "    done in $((SECONDS - start)) s"
 }
 
-# bounded SECONDS COMMAND...: runs a command in place of this shell, so it is for one
-# end of a pipe. timeout(1) gives it a process group of its own, which no signal to
-# the group of its caller reaches: without the other means, a virtual machine would
-# go on for hours after the script that started it was killed.
-bounded() {
-	exec setpriv --pdeathsig TERM timeout -k 10 "$@"
+# run_guest CONSOLE SECONDS COMMAND...: runs a virtual machine, with its console on
+# stdout and in a file, and exits with the status that the guest tells.
+#
+# It ends with this script: timeout(1) gives it a process group of its own, which no
+# signal to the group of its caller reaches, so it would go on for up to its SECONDS.
+run_guest() {
+	local console=$1 seconds=$2 status
+	shift 2
+	# Bash heeds a signal while it waits for what runs in the background, and only then.
+	trap 'exit 130' INT TERM
+	setpriv --pdeathsig TERM timeout -k 10 "$seconds" "$@" </dev/null 2>&1 |
+		sed -u 's/\r//g' | tee "$console" &
+	wait $!
+	status=$(sed -n 's/.*--- exit status \([0-9]*\) ---.*/\1/p' "$console" | tail -n 1)
+	[ -n "$status" ] || say "error: the guest did not finish within $seconds s, or it crashed"
+	exit "${status:-1}"
 }
 
 # series_fits SOURCE: whether the patch series is for that version of Linux

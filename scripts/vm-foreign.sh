@@ -18,8 +18,6 @@ root=$("$TOP/scripts/root.sh" "$arch") || exit
 mkdir -p "$root$TOP" "$root$CACHE"
 work=$(mktemp -d "$CACHE/run.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-# Bash heeds a signal while it waits for what runs in the background, and only then.
-trap 'exit 130' INT TERM
 
 case $arch in
 s390x)
@@ -52,14 +50,9 @@ share root "$root"
 share top "$TOP"
 share cache "$CACHE"
 
-bounded "$seconds" "${qemu[@]}" -accel tcg,thread=multi -smp "$cpus" -m "$memory" \
+run_guest "$work/console" "$seconds" "${qemu[@]}" -accel tcg,thread=multi -smp "$cpus" -m "$memory" \
 	-nodefaults -nographic -no-reboot -serial stdio \
 	-object rng-random,filename=/dev/urandom,id=rng -device "virtio-rng-$bus,rng=rng" \
 	-append "console=$console panic=-1 root=root rootfstype=9p ro \
 rootflags=trans=virtio,version=9p2000.L,msize=512000,cache=loose init=/sbin/init \
-MOUNT=top:$TOP,cache:$CACHE RUN=$work/run" </dev/null 2>&1 | sed -u 's/\r//g' | tee "$work/console" &
-wait $!
-
-status=$(sed -n 's/.*--- exit status \([0-9]*\) ---.*/\1/p' "$work/console" | tail -n 1)
-[ -n "$status" ] || say "error: the guest did not finish within $seconds s, or it crashed"
-exit "${status:-1}"
+MOUNT=top:$TOP,cache:$CACHE RUN=$work/run"

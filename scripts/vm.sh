@@ -71,14 +71,7 @@ fi
 
 console=$(mktemp "$CACHE/logs/console.XXXXXX")
 trap 'rm -f "$console"' EXIT
-# Bash heeds a signal while it waits for what runs in the background, and only then.
-trap 'exit 130' INT TERM
 # vng wants a directory of its own to run in, and no standard input.
-bounded "$seconds" "$VNG" --run "$kernel" --force-9p "${accel[@]}" "${options[@]}" "${appends[@]}" \
+run_guest "$console" "$seconds" "$VNG" --run "$kernel" --force-9p "${accel[@]}" "${options[@]}" "${appends[@]}" \
 	-o="-nic none" --user root --cpus "$cpus" --memory "$memory" --verbose \
-	--cwd "$TOP" -- "$@" </dev/null 2>&1 | sed -u 's/\r//g' | tee "$console" &
-wait $!
-
-status=$(sed -n 's/.*--- exit status \([0-9]*\) ---.*/\1/p' "$console" | tail -n 1)
-[ -n "$status" ] || say "error: the guest did not finish within $seconds s, or it crashed"
-exit "${status:-1}"
+	--cwd "$TOP" -- "$@"

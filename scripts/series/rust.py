@@ -23,6 +23,8 @@ WIDTH = 100
 COMMENT = re.compile(r"^( *//[/!]? )(?:  )?(\S.*)$")
 # An example in documentation, which is a test in the kernel crate
 EXAMPLE = re.compile(r"(^ *//[/!] )```ignore\n(.*?^\1```\n)", re.M | re.S)
+# What a file of the kernel crate calls itself, or an example as a whole
+PATH = re.compile(rf"{EXAMPLE.pattern}|(?<![\w:])kernel::", EXAMPLE.flags)
 USE = re.compile(r"^use ([^;]*);\n", re.M)
 # Filled from src/compat/, if there is such a thing
 COMPATIBILITY = {}
@@ -177,12 +179,8 @@ def kernel(text, parent=""):
     text = re.sub(r"\bpub\((crate|super)\)", "pub", text)
     text = re.sub(r"^ *#\[allow\(dead_code.*\)\]\n", "", text, flags=re.M)
     # Except in examples, which are users of the crate.
-    parts, end = [], 0
-    for example in EXAMPLE.finditer(text):
-        parts += [re.sub(r"(?<![\w:])kernel::", "crate::", text[end:example.start()]), example.group()]
-        end = example.end()
-    parts.append(re.sub(r"(?<![\w:])kernel::", "crate::", text[end:]))
-    return runnable("".join(parts))
+    text = PATH.sub(lambda match: match.group() if match.group(1) else "crate::", text)
+    return runnable(text)
 
 
 def runnable(text):

@@ -116,7 +116,7 @@ impl L4Proto {
     /// No timeouts from user space: what is converted from this are the defaults.
     ///
     /// Fails with `EOPNOTSUPP` if the tracker has more types than this module is made for.
-    #[allow(dead_code, reason = "not every subsystem needs it")]
+    #[allow(dead_code, reason = "for unit tests and examples")]
     pub(crate) fn no_attrs(self) -> Result<TimeoutAttrs<'static, 'static>> {
         if usize::from(self.0.ctnl_timeout.nlattr_max) >= MAX_ATTRS {
             return Err(EOPNOTSUPP);
