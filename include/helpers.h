@@ -33,8 +33,6 @@ struct sock;
 bool cttimeout_helper_try_module_get(struct module *module);
 void cttimeout_helper_module_put(struct module *module);
 
-void *cttimeout_helper_rcu_dereference_raw(void *const *place);
-
 bool cttimeout_helper_refcount_inc_not_zero(struct refcount_struct *r);
 bool cttimeout_helper_refcount_sub_and_test(int i, struct refcount_struct *r);
 

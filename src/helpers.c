@@ -10,7 +10,6 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
 #include <linux/rculist.h>
-#include <linux/rcupdate.h>
 #include <linux/refcount.h>
 #include <linux/rhashtable.h>
 #include <net/net_namespace.h>
@@ -32,14 +31,6 @@ bool cttimeout_helper_try_module_get(struct module *module)
 void cttimeout_helper_module_put(struct module *module)
 {
 	module_put(module);
-}
-
-/* linux/rcupdate.h */
-
-void *cttimeout_helper_rcu_dereference_raw(void *const *place)
-{
-	/* Sparse cannot know; and the caller has a guard to show for it. */
-	return rcu_dereference_raw(*(void __rcu *const *)place);
 }
 
 /* linux/refcount.h */

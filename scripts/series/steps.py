@@ -88,7 +88,6 @@ class Series:
         that are documented to be called under rcu_read_lock().
         """
         path = f"{KERNEL}/sync/rcu.rs"
-        self.more_helpers("linux/rcupdate.h", "rcu.c")
         self.add_uses(path, "core::ptr::NonNull")
         added = rust.kernel(rust.body(self.tree.ours("src/sync/rcu.rs")))
         self.tree.put(path, rust.formatted(f"{self.tree.get(path)}\n{added}", self.rustfmt))

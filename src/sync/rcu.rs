@@ -8,8 +8,6 @@ use core::ptr::NonNull;
 
 use kernel::sync::rcu::Guard;
 
-use crate::bindings;
-
 /// Evidence of a read-side critical section that the caller of a C callback is in.
 ///
 /// # Safety
@@ -30,7 +28,11 @@ pub(crate) unsafe fn held<'a>() -> &'a Guard {
 /// # Safety
 ///
 /// `place` must be valid for reads; all concurrent accesses must be atomic, of the whole pointer.
+#[inline(always)]
 pub(crate) unsafe fn dereference<T>(place: *const *mut T, _guard: &Guard) -> *mut T {
+    // A volatile load, that is READ_ONCE(), which is all that rcu_dereference() takes on the machines
+    // that there is Rust for: what is read through a pointer is ordered by the pointer. It is not left
+    // to a function in C, because walking a list does little else.
     // SAFETY: By the caller's promise.
-    unsafe { bindings::cttimeout_helper_rcu_dereference_raw(place.cast()).cast() }
+    unsafe { place.read_volatile() }
 }
