@@ -39,9 +39,11 @@ macro_rules! hit {
                     key
                 )
             } {
-                $(let $arg = $value;)*
-                // SAFETY: By this macro's requirements.
-                unsafe { crate::bindings::[<rust_do_trace_ $name>]($($arg),*) };
+                out_of_line(move || {
+                    $(let $arg = $value;)*
+                    // SAFETY: By this macro's requirements.
+                    unsafe { crate::bindings::[<rust_do_trace_ $name>]($($arg),*) };
+                });
             }
         }
         #[cfg(not(all(CONFIG_TRACEPOINTS, not(CTTIMEOUT_NO_TRACE))))]
@@ -49,6 +51,14 @@ macro_rules! hit {
             let _ = || ($($value),*);
         }
     };
+}
+
+/// Keeps what is done only if somebody traces out of the way of what is done always.
+#[cfg(all(CONFIG_TRACEPOINTS, not(CTTIMEOUT_NO_TRACE)))]
+#[cold]
+#[inline(never)]
+fn out_of_line(action: impl FnOnce()) {
+    action();
 }
 
 /// The name of a policy.
