@@ -6,16 +6,14 @@
 
 use core::{
     marker::PhantomData,
-    mem,
-    ptr::NonNull, //
+    mem, //
 };
 
 use kernel::ModuleMetadata;
 
 use crate::{
     bindings,
-    compat::this_module,
-    sync::rcu_map::RcuPointer, //
+    compat::this_module, //
 };
 
 /// A reference that keeps the module `M` loaded.
@@ -77,55 +75,5 @@ impl<M: ModuleMetadata> Drop for ModuleRef<M> {
     fn drop(&mut self) {
         // SAFETY: By the type invariant there is a count to give back.
         unsafe { bindings::cttimeout_helper_module_put(this_module::<M>().as_ptr()) };
-    }
-}
-
-/// A pointer and a reference to the module `M`: as long as the pointer is owned, the module stays.
-pub(crate) struct Pinned<P, M: ModuleMetadata> {
-    pointer: P,
-    module: ModuleRef<M>,
-}
-
-impl<P, M: ModuleMetadata> Pinned<P, M> {
-    /// Puts the two together.
-    pub(crate) fn new(pointer: P, module: ModuleRef<M>) -> Self {
-        Self { pointer, module }
-    }
-
-    /// The pointer, borrowed.
-    pub(crate) fn get(&self) -> &P {
-        &self.pointer
-    }
-
-    /// The pointer. The reference to the module is dropped.
-    pub(crate) fn into_inner(self) -> P {
-        self.pointer
-    }
-}
-
-// SAFETY: The address is the pointer's own. The count of the module travels with it, leaked by
-// `into_raw` and reclaimed by `from_raw`.
-unsafe impl<P: RcuPointer, M: ModuleMetadata> RcuPointer for Pinned<P, M> {
-    type Target = P::Target;
-    type Unique = Pinned<P::Unique, M>;
-    type Borrowed<'a> = P::Borrowed<'a>;
-
-    fn publish(unique: Self::Unique) -> Self {
-        Self::new(P::publish(unique.pointer), unique.module)
-    }
-
-    fn into_raw(self) -> NonNull<Self::Target> {
-        self.module.leak();
-        self.pointer.into_raw()
-    }
-
-    unsafe fn from_raw(ptr: NonNull<Self::Target>) -> Self {
-        // SAFETY: By the caller's promise, `ptr` comes from `into_raw`, which leaked both.
-        unsafe { Self::new(P::from_raw(ptr), ModuleRef::reclaim()) }
-    }
-
-    unsafe fn borrow<'a>(ptr: NonNull<Self::Target>) -> Self::Borrowed<'a> {
-        // SAFETY: By the caller's promise.
-        unsafe { P::borrow(ptr) }
     }
 }

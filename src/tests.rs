@@ -27,6 +27,7 @@ use crate::{
             PolicyRef, //
         },
     },
+    module::ModuleRef,
     net::{
         conntrack::{
             detach::DetachBatch,
@@ -49,6 +50,7 @@ use crate::{
         },
         refcount::RefcountExt,
     },
+    LocalModule,
 };
 
 /// Stands for a lock: the tests have only one thread. The pointer keeps it from being [`Sync`].
@@ -74,12 +76,24 @@ fn timeouts(proto: u8) -> Result<Timeouts> {
     proto.no_attrs()?.to_timeouts(init_net())
 }
 
+fn unique(l3num: u16, proto: L4Proto, entry: Entry) -> Result<UniqueTimeout<Entry, LocalModule>> {
+    let module = ModuleRef::try_get().ok_or(ENODEV)?;
+    UniqueTimeout::new(
+        l3num,
+        proto.no_attrs()?,
+        init_net(),
+        entry,
+        module,
+        GFP_KERNEL,
+    )
+}
+
 /// A policy of this name. Its number is in the field for the address family.
-fn object(number: u32) -> Result<UniqueTimeout<Entry>> {
+fn object(number: u32) -> Result<UniqueTimeout<Entry, LocalModule>> {
     let proto = L4Proto::find(1).ok_or(EOPNOTSUPP)?;
     let entry = Entry::new(name(number)?);
     let l3num = number.try_into().map_err(|_| EINVAL)?;
-    UniqueTimeout::new(l3num, proto.no_attrs()?, init_net(), entry, GFP_KERNEL)
+    unique(l3num, proto, entry)
 }
 
 fn insert(map: &Map, lock: &mut Alone, number: u32) -> Result {
@@ -259,8 +273,7 @@ mod suite {
     fn objects_carry_their_value() -> Result {
         let tcp = L4Proto::find(6).ok_or(EOPNOTSUPP)?;
         let entry = Entry::new(name(7)?);
-        let policy = UniqueTimeout::new(10, tcp.no_attrs()?, init_net(), entry, GFP_KERNEL)?;
-        let policy = Policy::publish(policy);
+        let policy = Policy::publish(unique(10, tcp, entry)?);
         let borrowed = policy.borrow();
         assert_eq!(borrowed.l3num(), 10);
         assert_eq!(borrowed.proto().number(), 6);

@@ -9,7 +9,10 @@
 //!
 //! C header: `include/trace/events/cttimeout.h`
 
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    ModuleMetadata, //
+};
 
 use crate::{
     net::{
@@ -77,7 +80,7 @@ pub(crate) fn create(net: &Net, name: &Name, l3num: u16, proto: L4Proto) {
 
 /// A request has replaced the timeouts of a policy.
 #[inline(always)]
-pub(crate) fn replace<T>(net: &Net, name: &Name, policy: TimeoutRef<'_, T>) {
+pub(crate) fn replace<T, M: ModuleMetadata>(net: &Net, name: &Name, policy: TimeoutRef<'_, T, M>) {
     hit!(cttimeout_replace(
         net: net.as_raw(),
         name: name.as_c_str().as_char_ptr(),
@@ -88,7 +91,7 @@ pub(crate) fn replace<T>(net: &Net, name: &Name, policy: TimeoutRef<'_, T>) {
 
 /// A request has deleted a policy.
 #[inline(always)]
-pub(crate) fn delete<T>(net: &Net, name: &Name, policy: TimeoutRef<'_, T>) {
+pub(crate) fn delete<T, M: ModuleMetadata>(net: &Net, name: &Name, policy: TimeoutRef<'_, T, M>) {
     hit!(cttimeout_delete(
         net: net.as_raw(),
         name: name.as_c_str().as_char_ptr(),
@@ -99,7 +102,7 @@ pub(crate) fn delete<T>(net: &Net, name: &Name, policy: TimeoutRef<'_, T>) {
 
 /// A rule has got a policy, which has so many users now.
 #[inline(always)]
-pub(crate) fn hold<T>(name: &Name, policy: TimeoutRef<'_, T>) {
+pub(crate) fn hold<T, M: ModuleMetadata>(name: &Name, policy: TimeoutRef<'_, T, M>) {
     hit!(cttimeout_hold(
         name: name.as_c_str().as_char_ptr(),
         users: policy.users()
@@ -108,7 +111,7 @@ pub(crate) fn hold<T>(name: &Name, policy: TimeoutRef<'_, T>) {
 
 /// A rule lets go of a policy, which has so many users without it.
 #[inline(always)]
-pub(crate) fn release<T>(name: &Name, policy: TimeoutRef<'_, T>) {
+pub(crate) fn release<T, M: ModuleMetadata>(name: &Name, policy: TimeoutRef<'_, T, M>) {
     hit!(cttimeout_release(
         name: name.as_c_str().as_char_ptr(),
         users: policy.users().saturating_sub(1)

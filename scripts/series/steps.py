@@ -172,8 +172,7 @@ class Series:
     def module_ref(self):
         """rust: module: add counted references
 
-        A ModuleRef keeps a module loaded; Pinned is a pointer together with such a
-        reference.
+        A ModuleRef keeps a module loaded for as long as it exists.
         """
         self.helpers("linux/module.h", "module.c", ["linux/module.h"])
         self.module("lib.rs", "module_ref")

@@ -35,10 +35,7 @@ use super::{
 
 use crate::{
     bindings,
-    module::{
-        ModuleRef,
-        Pinned, //
-    },
+    module::ModuleRef,
     net::{
         conntrack::{
             detach::{
@@ -168,10 +165,16 @@ fn create<'a>(
     let proto = attrs.l4proto()?;
     let timeouts = attrs.timeouts(proto, &mut table, ack)?;
     let entry = Entry::new(name);
-    let policy = UniqueTimeout::new(l3num, timeouts, req.net(), entry, GFP_KERNEL_ACCOUNT)?;
-    // The module stays as long as the policy is in the table.
-    let module = ModuleRef::<LocalModule>::try_get().ok_or(Reason::GoingAway)?;
-    place.insert(Pinned::new(policy, module))?;
+    let module = ModuleRef::try_get().ok_or(Reason::GoingAway)?;
+    let flags = GFP_KERNEL_ACCOUNT;
+    place.insert(UniqueTimeout::new(
+        l3num,
+        timeouts,
+        req.net(),
+        entry,
+        module,
+        flags,
+    )?)?;
     trace::create(req.net(), &name, l3num, proto);
     Ok(())
 }
@@ -245,9 +248,9 @@ fn delete<'a>(
         return Err(Refusal::at(name_attr, Reason::NotFound));
     };
     found
-        .with_owner(|policy| retire(policy.get()))
+        .with_owner(retire)
         .map_err(|reason| Refusal::at(name_attr, reason))?;
-    let policy = found.remove().into_inner();
+    let policy = found.remove();
     trace_delete(req, policy.borrow());
     detach(policy, req.net());
     Ok(())
@@ -263,12 +266,11 @@ fn flush(req: &Req<'_>, ack: &mut ExtAck<'_>, lock: &mut Locked<CtTimeout>) {
     req.data().remove_if(
         lock,
         |policy| {
-            let retired = retire(policy.get()).is_ok();
+            let retired = retire(policy).is_ok();
             kept += u32::from(!retired);
             retired
         },
         |policy| {
-            let policy = policy.into_inner();
             trace_delete(req, policy.borrow());
             batch.push(policy);
         },

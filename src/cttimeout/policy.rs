@@ -7,7 +7,8 @@
 //! - the reference count of the timeout object, which conntrack knows: one for each template and flow
 //!   that has the object, and one for all its users. It decides when memory is freed.
 //! - the number of users: one for the table's entry and one for each rule. It decides whether the
-//!   policy may be deleted, and is what user space sees as `use`.
+//!   policy may be deleted, and is what user space sees as `use`. As long as there is one, the module
+//!   stays.
 
 use super::error::Reason;
 
@@ -22,7 +23,8 @@ use crate::{
         TIMEOUT_NAME_MAX,
     },
     str::PaddedStr,
-    sync::rcu_map::Node, //
+    sync::rcu_map::Node,
+    LocalModule, //
 };
 
 /// A policy's name: up to 31 bytes, any but NUL.
@@ -32,13 +34,13 @@ pub(crate) type Name = PaddedStr<TIMEOUT_NAME_MAX>;
 pub(crate) type Entry = Node<Name>;
 
 /// A policy, owned by the table.
-pub(crate) type Policy = Owner<Entry>;
+pub(crate) type Policy = Owner<Entry, LocalModule>;
 
 /// A policy, used by a rule.
-pub(crate) type RulePolicy = User<Entry>;
+pub(crate) type RulePolicy = User<Entry, LocalModule>;
 
 /// A policy, borrowed.
-pub(crate) type PolicyRef<'a> = TimeoutRef<'a, Entry>;
+pub(crate) type PolicyRef<'a> = TimeoutRef<'a, Entry, LocalModule>;
 
 /// Whether a policy may go. By default that settles it: no rule can get the policy from here on.
 pub(crate) fn retire(policy: &Policy) -> Result<(), Reason> {

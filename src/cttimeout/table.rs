@@ -18,7 +18,6 @@ use super::{
 };
 
 use crate::{
-    module::Pinned,
     net::{
         netns::PerNet,
         nfnetlink::{
@@ -29,14 +28,10 @@ use crate::{
     sync::rcu_map::{
         self,
         RcuMap, //
-    },
-    LocalModule,
+    }, //
 };
 
-/// What the table owns for each policy: a reference to it, and one to the module.
-pub(crate) type Owned = Pinned<Policy, LocalModule>;
-
-type Map = RcuMap<Name, Owned, Locked<CtTimeout>>;
+type Map = RcuMap<Name, Policy, Locked<CtTimeout>>;
 
 /// All policies of a namespace, in the order of their creation, to be found by name.
 #[pin_data]
@@ -54,10 +49,10 @@ impl Deref for Policies {
 }
 
 /// A policy in the hands of a command that holds the mutex.
-pub(crate) type Found<'m> = rcu_map::Entry<'m, Name, Owned, Locked<CtTimeout>>;
+pub(crate) type Found<'m> = rcu_map::Entry<'m, Name, Policy, Locked<CtTimeout>>;
 
 /// Room for a policy, in the hands of a command that holds the mutex.
-pub(crate) type Vacancy<'m> = rcu_map::Vacancy<'m, Name, Owned, Locked<CtTimeout>>;
+pub(crate) type Vacancy<'m> = rcu_map::Vacancy<'m, Name, Policy, Locked<CtTimeout>>;
 
 /// A place in a dump.
 pub(crate) type Cursor = rcu_map::Cursor<Name>;

@@ -3,7 +3,7 @@
 #
 # Takes the same steps with the C module and with this one: policies come, change
 # and go, while rules of all iptables commands and flows use them. How each step
-# went, the policies, the timeouts of all flows and the references to the module
+# went, the policies, the timeouts of all flows and how many rules hold policies
 # are compared. They differ in what the table in lib/conformance/differences.py
 # says, and in nothing else; with detach_in_use=1 that is less.
 #

@@ -16,7 +16,8 @@ use kernel::{
         c_int,
         c_void, //
     },
-    prelude::*, //
+    prelude::*,
+    ModuleMetadata, //
 };
 
 use super::timeout::{
@@ -35,7 +36,7 @@ use crate::{
 /// there is no such flow, and the conntrack table is not walked. Templates and other users keep the
 /// object; a flow that is not in the table yet (its first packet is being processed) may keep it,
 /// too.
-pub(crate) fn detach<T>(owner: Owner<T>, net: &Net) {
+pub(crate) fn detach<T, M: ModuleMetadata>(owner: Owner<T, M>, net: &Net) {
     if let Err(timeout) = owner.into_timeout().try_end() {
         walk(net, &timeout);
     }
@@ -44,7 +45,7 @@ pub(crate) fn detach<T>(owner: Owner<T>, net: &Net) {
 /// Takes an object off all flows in `net`. Sleeps.
 ///
 /// This does what `nf_ct_untimeout()` does, but gives all references back in one step in the end.
-fn walk<T>(net: &Net, timeout: &Timeout<T>) {
+fn walk(net: &Net, timeout: &Timeout) {
     let mut walk = Walk {
         object: timeout.as_raw().as_ptr(),
         found: 0,
@@ -141,12 +142,12 @@ unsafe extern "C" fn detach_if_found(ct: *mut bindings::nf_conn, data: *mut c_vo
 }
 
 /// A number of objects to be taken off all flows of a namespace, in one walk, when it is dropped.
-pub(crate) struct DetachBatch<'a, T> {
+pub(crate) struct DetachBatch<'a> {
     net: &'a Net,
-    timeouts: KVVec<Timeout<T>>,
+    timeouts: KVVec<Timeout>,
 }
 
-impl<'a, T> DetachBatch<'a, T> {
+impl<'a> DetachBatch<'a> {
     /// An empty batch.
     pub(crate) fn new(net: &'a Net) -> Self {
         Self {
@@ -157,7 +158,7 @@ impl<'a, T> DetachBatch<'a, T> {
 
     /// Adds an object. One that no flow can have is done with at once; without memory to remember
     /// it, so is any other. Sleeps.
-    pub(crate) fn push(&mut self, owner: Owner<T>) {
+    pub(crate) fn push<T, M: ModuleMetadata>(&mut self, owner: Owner<T, M>) {
         let Err(timeout) = owner.into_timeout().try_end() else {
             return;
         };
@@ -172,7 +173,7 @@ impl<'a, T> DetachBatch<'a, T> {
     }
 }
 
-impl<T> Drop for DetachBatch<'_, T> {
+impl Drop for DetachBatch<'_> {
     fn drop(&mut self) {
         if self.timeouts.is_empty() {
             return;
@@ -184,17 +185,17 @@ impl<T> Drop for DetachBatch<'_, T> {
             bindings::sort_nonatomic(
                 timeouts.as_mut_ptr().cast(),
                 timeouts.len(),
-                size_of::<Timeout<T>>(),
-                Some(compare_addresses::<T>),
+                size_of::<Timeout>(),
+                Some(compare_addresses),
                 None,
             );
         }
-        let listed: &[Timeout<T>] = timeouts;
+        let listed: &[Timeout] = timeouts;
         // SAFETY: The callback takes the pointer for what it is, a slice that outlives the call.
         unsafe {
             for_each_flow(
                 self.net,
-                detach_if_listed::<T>,
+                detach_if_listed,
                 (&raw const listed).cast_mut().cast(),
             );
         }
@@ -203,10 +204,10 @@ impl<T> Drop for DetachBatch<'_, T> {
 
 /// # Safety
 ///
-/// To be called by `sort_nonatomic()` only, on a slice of `Timeout<T>`.
-unsafe extern "C" fn compare_addresses<T>(a: *const c_void, b: *const c_void) -> c_int {
+/// To be called by `sort_nonatomic()` only, on a slice of `Timeout`.
+unsafe extern "C" fn compare_addresses(a: *const c_void, b: *const c_void) -> c_int {
     // SAFETY: Both point to elements of the slice.
-    let (a, b) = unsafe { (&*a.cast::<Timeout<T>>(), &*b.cast::<Timeout<T>>()) };
+    let (a, b) = unsafe { (&*a.cast::<Timeout>(), &*b.cast::<Timeout>()) };
     a.as_raw().cmp(&b.as_raw()) as c_int
 }
 
@@ -215,10 +216,10 @@ unsafe extern "C" fn compare_addresses<T>(a: *const c_void, b: *const c_void) ->
 /// # Safety
 ///
 /// To be called by `nf_ct_iterate_cleanup_net()` only, which holds the lock of the flow's bucket,
-/// with a pointer to a sorted slice of `Timeout<T>`.
-unsafe extern "C" fn detach_if_listed<T>(ct: *mut bindings::nf_conn, data: *mut c_void) -> c_int {
+/// with a pointer to a sorted slice of `Timeout`.
+unsafe extern "C" fn detach_if_listed(ct: *mut bindings::nf_conn, data: *mut c_void) -> c_int {
     // SAFETY: By this function's contract.
-    let (listed, slot) = unsafe { (*data.cast::<&[Timeout<T>]>(), Slot::of(ct)) };
+    let (listed, slot) = unsafe { (*data.cast::<&[Timeout]>(), Slot::of(ct)) };
     let Some(slot) = slot else {
         return 0;
     };

@@ -38,7 +38,6 @@ use super::{
 
 use crate::{
     bindings,
-    module::ModuleRef,
     net::netns::{
         self,
         Net,
@@ -51,7 +50,7 @@ use crate::{
 
 /// An implementation of the hooks.
 pub(crate) trait TimeoutHooks: Send + Sync + 'static {
-    /// The module that implements them. Each object found holds a reference to it.
+    /// The module that implements them. It stays as long as an object has a user.
     type Module: ModuleMetadata;
     /// What it keeps for each network namespace.
     type Data: PerNet;
@@ -63,11 +62,11 @@ pub(crate) trait TimeoutHooks: Send + Sync + 'static {
         data: &Self::Data,
         name: &PaddedStr<TIMEOUT_NAME_MAX>,
         rcu: &rcu::Guard,
-    ) -> Option<User<Self::Value>>;
+    ) -> Option<User<Self::Value, Self::Module>>;
 
     /// Takes an object back from a rule, which may have outlived the object's name and its namespace.
     /// Must not sleep.
-    fn put(user: User<Self::Value>) {
+    fn put(user: User<Self::Value, Self::Module>) {
         drop(user);
     }
 }
@@ -76,8 +75,8 @@ pub(crate) trait TimeoutHooks: Send + Sync + 'static {
 ///
 /// When it is dropped, the slot is cleared, those who are using it are waited for, and then `P`
 /// goes. That is for the module to do when it ends, and not before: a rule gives its object back to
-/// whatever is in the slot by then, and the module's references that rules have are what keeps it
-/// there.
+/// whatever is in the slot by then, and the reference to the module that an object's users have is what
+/// keeps it there.
 pub(crate) struct Registration<H: TimeoutHooks, P: Provides<H::Data>> {
     hooks: &'static bindings::nf_ct_timeout_hooks,
     _below: P,
@@ -132,11 +131,8 @@ impl<H: TimeoutHooks, P: Provides<H::Data>> Registration<H, P> {
             // SAFETY: `drop` waits for the caller's read-side section before it drops `below`.
             let data = unsafe { netns::data::<H::Data>(net) };
 
-            let module = ModuleRef::<H::Module>::try_get()?;
             // SAFETY: By this function's contract.
-            let user = H::find_get(data, &key, unsafe { held() })?;
-            module.leak();
-            Some(user.into_c())
+            H::find_get(data, &key, unsafe { held() }).map(User::into_c)
         };
         find().unwrap_or(ptr::null_mut())
     }
@@ -146,10 +142,9 @@ impl<H: TimeoutHooks, P: Provides<H::Data>> Registration<H, P> {
     /// To be called through the slot only, under `rcu_read_lock()`, once for each object that
     /// `find_get` returned.
     unsafe extern "C" fn put(timeout: *mut bindings::nf_ct_timeout) {
-        // SAFETY: `find_get` leaked a reference to the module, for this call to give back. It is
-        // dropped last: until then the caller's read-side section keeps the code.
-        let _module = unsafe { ModuleRef::<H::Module>::reclaim() };
         if let Some(timeout) = NonNull::new(timeout) {
+            // If this is its last user, the module may go, but not before the caller's read-side section
+            // has ended: see `drop`.
             // SAFETY: It comes from `into_c` in `find_get`, and is given back here.
             H::put(unsafe { User::from_c(timeout) });
         }

@@ -6,8 +6,9 @@
 //!
 //! Conntrack counts references: each flow and each template has one, and the object is freed with the
 //! last. In addition, an object of ours has users: its [`Owner`], which makes it known by a name, and
-//! the rules that got it by that name, each a [`User`]. All users together have one reference. So a
-//! rule that comes or goes costs one atomic operation, and the owner can ask whether there are any.
+//! the rules that got it by that name, each a [`User`]. All users together have one reference, and one
+//! to the module whose code they run when they go. So a rule that comes or goes costs one atomic
+//! operation, on a counter of the object's own, and the owner can ask whether there are any.
 //!
 //! # Memory
 //!
@@ -26,6 +27,7 @@
 //! ```ignore
 //! # use kernel::{
 //! #     bindings,
+//! #     module_ref::ModuleRef,
 //! #     net::{conntrack::{l4proto::L4Proto, timeout::{Owner, UniqueTimeout}}, netns::Net},
 //! #     sync::rcu_map::RcuPointer,
 //! # };
@@ -34,7 +36,8 @@
 //! let udp = L4Proto::find(bindings::IPPROTO_UDP as u8).ok_or(ENOENT)?;
 //! let family = bindings::NFPROTO_IPV4 as u16;
 //! // With the namespace's timeouts, and with a value.
-//! let unique = UniqueTimeout::new(family, udp.no_attrs()?, net, 7u64, GFP_KERNEL)?;
+//! let module = ModuleRef::<LocalModule>::try_get().ok_or(ENODEV)?;
+//! let unique = UniqueTimeout::new(family, udp.no_attrs()?, net, 7u64, module, GFP_KERNEL)?;
 //!
 //! let owner = Owner::publish(unique);
 //! assert_eq!(*owner.borrow().value(), 7);
@@ -73,7 +76,8 @@ use kernel::{
     },
     ffi::c_void,
     prelude::*,
-    sync::Refcount, //
+    sync::Refcount,
+    ModuleMetadata, //
 };
 
 use super::l4proto::{
@@ -85,6 +89,7 @@ use super::l4proto::{
 
 use crate::{
     bindings,
+    module::ModuleRef,
     net::{
         netlink::Message,
         netns::Net, //
@@ -169,12 +174,13 @@ unsafe fn refcount<'a>(timeout: NonNull<bindings::nf_ct_timeout>) -> &'a Refcoun
 }
 
 /// An object that nobody else knows of yet.
-pub(crate) struct UniqueTimeout<T>(Owner<T>);
+pub(crate) struct UniqueTimeout<T, M: ModuleMetadata>(Owner<T, M>);
 
-impl<T: Send + Sync> UniqueTimeout<T> {
+impl<T: Send + Sync, M: ModuleMetadata> UniqueTimeout<T, M> {
     /// Allocates an object with the timeouts that `attrs` stand for in `net`.
     ///
-    /// `l3num` is the address family (`NFPROTO_*`) of the rules that may use it. Fails with `ENOMEM`,
+    /// `l3num` is the address family (`NFPROTO_*`) of the rules that may use it; the module stays as
+    /// long as the object has a user. Fails with `ENOMEM`,
     /// and with what the protocol's tracker fails with. Where the memory cgroup that the object is to
     /// be charged to is at its limit, that is all that happens: no process is ended to make room, for
     /// it might not be the one that asks.
@@ -183,6 +189,7 @@ impl<T: Send + Sync> UniqueTimeout<T> {
         attrs: TimeoutAttrs<'_, '_>,
         net: &Net,
         value: T,
+        module: ModuleRef<M>,
         flags: Flags,
     ) -> Result<Self> {
         const { assert!(!mem::needs_drop::<T>()) };
@@ -217,7 +224,8 @@ impl<T: Send + Sync> UniqueTimeout<T> {
                 users: Refcount::new(1),
             });
         }
-        // INVARIANT: The object is complete. Its first user has its first reference.
+        // INVARIANT: The object is complete. Its first user has its first reference, and the module's.
+        module.leak();
         let this = Self(Owner(Object::new(object)));
         // SAFETY: There are as many bytes behind the header as the protocol's timeouts take.
         unsafe { attrs.convert(net, (&raw mut (*object.as_ptr()).data).cast()) }?;
@@ -229,26 +237,27 @@ impl<T: Send + Sync> UniqueTimeout<T> {
 ///
 /// # Invariants
 ///
-/// `object` was made by [`UniqueTimeout::new`] for the same `T`.
+/// `object` was made by [`UniqueTimeout::new`] for the same types. As long as it has users, they have
+/// together a count of its `refcnt`, and one of the module's, which `new` leaked.
 #[repr(transparent)]
-struct Object<T> {
+struct Object<T, M> {
     object: NonNull<bindings::nf_ct_timeout>,
-    _value: PhantomData<T>,
+    _types: PhantomData<(T, fn() -> M)>,
 }
 
 // SAFETY: The object is reference counted, its header immutable, its timeouts are read and written
 // word by word, and the value can be shared.
-unsafe impl<T: Send + Sync> Send for Object<T> {}
+unsafe impl<T: Send + Sync, M> Send for Object<T, M> {}
 
 // SAFETY: As above.
-unsafe impl<T: Send + Sync> Sync for Object<T> {}
+unsafe impl<T: Send + Sync, M> Sync for Object<T, M> {}
 
-impl<T> Object<T> {
+impl<T, M: ModuleMetadata> Object<T, M> {
     /// To be called for an object that meets the type invariant.
     fn new(object: NonNull<bindings::nf_ct_timeout>) -> Self {
         Self {
             object,
-            _value: PhantomData,
+            _types: PhantomData,
         }
     }
 
@@ -262,6 +271,17 @@ impl<T> Object<T> {
         // SAFETY: By the type invariant there is a tail; it is shared, except for being made.
         unsafe { &tail_of::<T>(self.object).as_ref().users }
     }
+
+    /// What the users had together. (Who drops it, drops the module last.)
+    ///
+    /// # Safety
+    ///
+    /// The object must have no users any more, and this must be called once.
+    unsafe fn end_of_use(&self) -> (Timeout, ModuleRef<M>) {
+        // INVARIANT: Without users, their reference is ours.
+        // SAFETY: So is the module's.
+        unsafe { (Timeout(self.object), ModuleRef::reclaim()) }
+    }
 }
 
 /// What makes an object known: the first of its users.
@@ -269,13 +289,13 @@ impl<T> Object<T> {
 /// # Invariants
 ///
 /// It stands for one user of the object; or the object is retired, has no users, and never will, and
-/// this owns the reference that was theirs.
+/// this owns what was theirs.
 #[repr(transparent)]
-pub(crate) struct Owner<T>(Object<T>);
+pub(crate) struct Owner<T, M: ModuleMetadata>(Object<T, M>);
 
-impl<T> Owner<T> {
+impl<T, M: ModuleMetadata> Owner<T, M> {
     /// Borrows the object.
-    pub(crate) fn borrow(&self) -> TimeoutRef<'_, T> {
+    pub(crate) fn borrow(&self) -> TimeoutRef<'_, T, M> {
         // SAFETY: By the type invariant of `Object`.
         TimeoutRef::new(unsafe { tail_of(self.0.object) })
     }
@@ -303,40 +323,41 @@ impl<T> Owner<T> {
     }
 
     /// Stops being a user. Other users keep the object among themselves; so, the reference that is
-    /// returned is one of its own then.
-    pub(crate) fn into_timeout(self) -> Timeout<T> {
-        let object = self.0.object;
-        // SAFETY: Our part in the users' reference keeps the object.
-        let (users, refcount) = unsafe { (self.0.users(), refcount(object)) };
+    /// returned is one of its own then. The last one lets go of the module.
+    pub(crate) fn into_timeout(self) -> Timeout {
         let this = ManuallyDrop::new(self);
+        let object = this.0.object;
+        // SAFETY: Our part in the users' reference keeps the object.
+        let (users, refcount) = unsafe { (this.0.users(), refcount(object)) };
         if users.read() == 0 {
-            // INVARIANT: Retired, so the reference is ours.
-            return Timeout(Object::new(this.0.object));
+            // SAFETY: By the type invariant it is retired, and we own what the users had.
+            return unsafe { this.0.end_of_use() }.0;
         }
         refcount.inc();
         drop(ManuallyDrop::into_inner(this));
         // INVARIANT: The count was just taken.
-        Timeout(Object::new(object))
+        Timeout(object)
     }
 }
 
-impl<T> Drop for Owner<T> {
+impl<T, M: ModuleMetadata> Drop for Owner<T, M> {
     fn drop(&mut self) {
         // SAFETY: Our part in the users' reference keeps the object.
         let users = unsafe { self.0.users() };
         if users.read() == 0 || users.dec_and_test() {
-            // INVARIANT: Without users, their reference is ours.
-            drop(Timeout::<T>(Object::new(self.0.object)));
+            // SAFETY: By the type invariant or as it was just seen, there are no users, and it was we who
+            // made that so.
+            drop(unsafe { self.0.end_of_use() });
         }
     }
 }
 
 // SAFETY: The two conversions are inverse by their contracts, and the object does not move. It is
 // freed with `kfree_rcu()`, by us and by conntrack, and its value is never dropped.
-unsafe impl<T: Send + Sync + 'static> RcuPointer for Owner<T> {
+unsafe impl<T: Send + Sync + 'static, M: ModuleMetadata + 'static> RcuPointer for Owner<T, M> {
     type Target = T;
-    type Unique = UniqueTimeout<T>;
-    type Borrowed<'a> = TimeoutRef<'a, T>;
+    type Unique = UniqueTimeout<T, M>;
+    type Borrowed<'a> = TimeoutRef<'a, T, M>;
 
     fn publish(unique: Self::Unique) -> Self {
         unique.0
@@ -354,7 +375,7 @@ unsafe impl<T: Send + Sync + 'static> RcuPointer for Owner<T> {
         Self(Object::new(unsafe { object_of(tail_around(ptr)) }))
     }
 
-    unsafe fn borrow<'a>(ptr: NonNull<T>) -> TimeoutRef<'a, T> {
+    unsafe fn borrow<'a>(ptr: NonNull<T>) -> TimeoutRef<'a, T, M> {
         // INVARIANT: The caller promises that the object stays allocated.
         // SAFETY: `ptr` is the value of an object.
         TimeoutRef::new(unsafe { tail_around(ptr) })
@@ -367,11 +388,11 @@ unsafe impl<T: Send + Sync + 'static> RcuPointer for Owner<T> {
 ///
 /// It stands for one user of the object.
 #[repr(transparent)]
-pub(crate) struct User<T>(Object<T>);
+pub(crate) struct User<T, M: ModuleMetadata>(Object<T, M>);
 
-impl<T> User<T> {
+impl<T, M: ModuleMetadata> User<T, M> {
     /// Borrows the object.
-    pub(crate) fn borrow(&self) -> TimeoutRef<'_, T> {
+    pub(crate) fn borrow(&self) -> TimeoutRef<'_, T, M> {
         // SAFETY: By the type invariant of `Object`.
         TimeoutRef::new(unsafe { tail_of(self.0.object) })
     }
@@ -385,19 +406,19 @@ impl<T> User<T> {
     ///
     /// # Safety
     ///
-    /// `object` must come from [`User::into_c`] for the same `T`, and must not be taken back twice.
+    /// `object` must come from [`User::into_c`] for the same types, and must not be taken back twice.
     pub(super) unsafe fn from_c(object: NonNull<bindings::nf_ct_timeout>) -> Self {
         // INVARIANT: By the caller's promise.
         Self(Object::new(object))
     }
 }
 
-impl<T> Drop for User<T> {
+impl<T, M: ModuleMetadata> Drop for User<T, M> {
     fn drop(&mut self) {
         // SAFETY: Our part in the users' reference keeps the object.
         if unsafe { self.0.users() }.dec_and_test() {
-            // INVARIANT: Without users, their reference is ours.
-            drop(Timeout::<T>(Object::new(self.0.object)));
+            // SAFETY: There are no users any more, and we were the last.
+            drop(unsafe { self.0.end_of_use() });
         }
     }
 }
@@ -406,23 +427,30 @@ impl<T> Drop for User<T> {
 ///
 /// # Invariants
 ///
-/// It stands for one count of the object's `refcnt`.
+/// It stands for one count of the `refcnt` of an object that was made by [`UniqueTimeout::new`].
 #[repr(transparent)]
-pub(crate) struct Timeout<T>(Object<T>);
+pub(crate) struct Timeout(NonNull<bindings::nf_ct_timeout>);
 
-impl<T> Timeout<T> {
+// SAFETY: The object is reference counted. Its value, which may be of any type that can be sent and
+// shared, is not touched, and needs no drop.
+unsafe impl Send for Timeout {}
+
+// SAFETY: As above.
+unsafe impl Sync for Timeout {}
+
+impl Timeout {
     /// Drops this reference if it is the last, and returns it if there are others.
     ///
     /// If it is, the object ends here and now: who finds it afterwards, under RCU, cannot get a
     /// reference any more.
     pub(crate) fn try_end(self) -> Result<(), Self> {
         // SAFETY: Our reference keeps the object.
-        if !unsafe { refcount(self.0.object) }.dec_if_one() {
+        if !unsafe { refcount(self.0) }.dec_if_one() {
             return Err(self);
         }
         let this = ManuallyDrop::new(self);
         // SAFETY: The count is zero, so it is on us to free the object.
-        unsafe { bindings::cttimeout_helper_nf_ct_timeout_kfree_rcu(this.0.object.as_ptr()) };
+        unsafe { bindings::cttimeout_helper_nf_ct_timeout_kfree_rcu(this.0.as_ptr()) };
         Ok(())
     }
 
@@ -433,24 +461,22 @@ impl<T> Timeout<T> {
     /// There must be so many, and they must not be used nor given back any more.
     pub(super) unsafe fn put_others(&self, count: i32) {
         // SAFETY: Our reference keeps the object.
-        let none_left = unsafe { refcount(self.0.object) }.sub_and_test(count);
+        let none_left = unsafe { refcount(self.0) }.sub_and_test(count);
         debug_assert!(!none_left);
     }
 
     /// The address of the object.
     pub(super) fn as_raw(&self) -> NonNull<bindings::nf_ct_timeout> {
-        self.0.object
+        self.0
     }
 }
 
-impl<T> Drop for Timeout<T> {
+impl Drop for Timeout {
     fn drop(&mut self) {
         // SAFETY: Our reference keeps the object.
-        if unsafe { refcount(self.0.object) }.dec_and_test() {
-            // SAFETY: The count is zero, so it is on us to free the object. `T` needs no drop.
-            unsafe {
-                bindings::cttimeout_helper_nf_ct_timeout_kfree_rcu(self.0.object.as_ptr());
-            }
+        if unsafe { refcount(self.0) }.dec_and_test() {
+            // SAFETY: The count is zero, so it is on us to free the object, whose value needs no drop.
+            unsafe { bindings::cttimeout_helper_nf_ct_timeout_kfree_rcu(self.0.as_ptr()) };
         }
     }
 }
@@ -459,27 +485,29 @@ impl<T> Drop for Timeout<T> {
 ///
 /// # Invariants
 ///
-/// `tail` is that of an object made by [`UniqueTimeout::new`] for the same `T`, which stays allocated
+/// `tail` is that of an object made by [`UniqueTimeout::new`] for the same types, which stays allocated
 /// during `'a`. Its counts may be zero.
-pub(crate) struct TimeoutRef<'a, T> {
+pub(crate) struct TimeoutRef<'a, T, M> {
     tail: NonNull<Tail<T>>,
     _value: PhantomData<&'a T>,
+    _module: PhantomData<fn() -> M>,
 }
 
-impl<T> Clone for TimeoutRef<'_, T> {
+impl<T, M> Clone for TimeoutRef<'_, T, M> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<T> Copy for TimeoutRef<'_, T> {}
+impl<T, M> Copy for TimeoutRef<'_, T, M> {}
 
-impl<'a, T> TimeoutRef<'a, T> {
+impl<'a, T, M: ModuleMetadata> TimeoutRef<'a, T, M> {
     /// To be called for a tail that meets the type invariants.
     fn new(tail: NonNull<Tail<T>>) -> Self {
         Self {
             tail,
             _value: PhantomData,
+            _module: PhantomData,
         }
     }
 
@@ -516,7 +544,7 @@ impl<'a, T> TimeoutRef<'a, T> {
     }
 
     /// Becomes a user, unless the object has none any more.
-    pub(crate) fn try_use(self) -> Option<User<T>> {
+    pub(crate) fn try_use(self) -> Option<User<T, M>> {
         // INVARIANT: Just counted.
         self.tail()
             .users

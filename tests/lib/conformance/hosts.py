@@ -3,6 +3,7 @@
 people use, and tells what there is then."""
 
 import fcntl
+import os
 import struct
 import subprocess
 import termios
@@ -17,6 +18,10 @@ CLIENT, SERVER = "conformance-client", "conformance-server"
 # Conntrack is active in a namespace as long as something there asks for it.
 TRACK = "add table inet a; add chain inet a b { type filter hook input priority 0; }; " \
         "add rule inet a b ct state invalid"
+
+# Where the kernel tells of rules that hold policies
+TRACING = "/sys/kernel/tracing/"
+EVENTS = TRACING + "events/cttimeout/"
 
 patience = 20
 
@@ -43,6 +48,11 @@ def refcnt(module):
         return int(file.read())
 
 
+def write(path, text):
+    with open(path, "w") as file:
+        file.write(text)
+
+
 class Hosts:
     """The hosts. Entered, the process is in the client's namespace. Left, both are gone."""
 
@@ -53,6 +63,10 @@ class Hosts:
         self.born = {}          # when a flow began
 
     def __enter__(self):
+        if os.path.exists(EVENTS):
+            write(TRACING + "trace", "")
+            for event in "hold", "release":
+                write(f"{EVENTS}cttimeout_{event}/enable", "1")
         for command in (f"netns add {CLIENT}", f"netns add {SERVER}",
                         f"link add veth0 netns {CLIENT} type veth peer name veth0 netns {SERVER}"):
             subprocess.run(["ip", *command.split()], check=True)
@@ -62,8 +76,7 @@ class Hosts:
                 for key, value in (("ipv6/conf/all/accept_dad", 0), ("ipv6/conf/veth0/accept_dad", 0),
                                    ("ipv6/conf/veth0/accept_ra", 0), ("ipv4/tcp_early_retrans", 0),
                                    ("ipv4/tcp_rto_min_us", 60000000)):
-                    with open(f"/proc/sys/net/{key}", "w") as file:
-                        file.write(str(value))
+                    write(f"/proc/sys/net/{key}", str(value))
                 for command in (f"addr add 10.0.0.{number}/24 dev veth0",
                                 f"addr add fd00::{number}/64 dev veth0 nodad",
                                 "link set veth0 up"):
@@ -190,8 +203,13 @@ class Hosts:
         return self.netlink.state()
 
     def references(self):
-        """References to the module, but for those of the policies."""
-        return refcnt(self.module) - len(self.policies())
+        """How many rules hold policies. The C module has a reference to itself for each of them, beside
+        those for the policies; the other tells of each that comes and goes."""
+        if not os.path.exists(EVENTS):
+            return refcnt(self.module) - len(self.policies())
+        with open(TRACING + "trace") as file:
+            told = file.read()
+        return told.count(" cttimeout_hold: ") - told.count(" cttimeout_release: ")
 
     def flows(self):
         """Protocol, timeout, and the rest of each flow. Timeouts are told by the last multiple of
