@@ -5,6 +5,7 @@
 //! This file only puts the parts together. The policies are the business of [`cttimeout`]; what it
 //! stands on is generic and belongs into the kernel crate.
 
+mod alloc;
 mod bindings;
 mod compat;
 #[forbid(unsafe_code)]

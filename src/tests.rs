@@ -98,7 +98,7 @@ fn object(number: u32) -> Result<UniqueTimeout<Entry, LocalModule>> {
 
 fn insert(map: &Map, lock: &mut Alone, number: u32) -> Result {
     match map.entry(lock, &name(number)?) {
-        Place::Vacant(place) => place.insert(object(number)?),
+        Place::Vacant(place) => place.insert(object(number)?, GFP_KERNEL),
         Place::Occupied(_) => Err(EEXIST),
     }
 }
@@ -405,7 +405,7 @@ mod suite {
         let Place::Vacant(place) = map.entry(&mut lock, &name(3)?) else {
             return Err(EEXIST);
         };
-        assert_eq!(place.insert(object(2)?), Err(EINVAL));
+        assert_eq!(place.insert(object(2)?, GFP_KERNEL), Err(EINVAL));
         assert!(shown(&map, &mut begin(), 10)?.iter().copied().eq(0..3));
         Ok(())
     }

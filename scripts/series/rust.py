@@ -16,8 +16,8 @@ MOVED = [
 ]
 # These are part of the kernel crate then; the rest of the project is the module.
 ABSTRACTIONS = {"bindings", "module_ref", "net", "str", "sync"}
-# Methods of Refcount itself, there.
-DROPPED = {"sync::refcount::RefcountExt"}
+# Methods of Refcount itself, there, and part of the prelude
+DROPPED = {"sync::refcount::RefcountExt", "alloc::__GFP_RETRY_MAYFAIL"}
 
 WIDTH = 100
 COMMENT = re.compile(r"^( *//[/!]? )(?:  )?(\S.*)$")

@@ -4,6 +4,7 @@
 # message, and its code makes the change.
 
 import re
+import textwrap
 
 import c
 import rust
@@ -77,6 +78,23 @@ class Series:
                          until="#include <[.][.]")
 
     # The patches
+
+    def gfp_flag(self):
+        """rust: alloc: add __GFP_RETRY_MAYFAIL
+
+        Memory that is charged to the cgroup of who asks for it had better not have
+        one of its processes ended: the request can be refused instead.
+        """
+        self.tree.insert(BINDINGS,
+                         "const gfp_t RUST_CONST_HELPER___GFP_RETRY_MAYFAIL = __GFP_RETRY_MAYFAIL;\n",
+                         r"const gfp_t RUST_CONST_HELPER___GFP")
+        name = "__GFP_RETRY_MAYFAIL"
+        docs = re.search(rf"((?:^///.*\n)+)pub\(crate\) const {name}\b", self.tree.ours("src/alloc.rs"),
+                         re.M).group(1)
+        last = "    pub const __GFP_NOWARN: Flags = Flags(bindings::__GFP_NOWARN);\n"
+        added = f"{docs}pub const {name}: Flags = Flags(bindings::{name});\n"
+        self.tree.replace(f"{KERNEL}/alloc.rs", last,
+                          f"{last}\n{rust.wrapped(textwrap.indent(added, '    '))}")
 
     def rcu(self):
         """rust: sync: rcu: add dereference() and held()
@@ -244,9 +262,6 @@ class Series:
 #include <net/netfilter/nf_conntrack_timeout.h>
 #endif
 """)
-        self.tree.insert(BINDINGS,
-                         "const gfp_t RUST_CONST_HELPER___GFP_RETRY_MAYFAIL = __GFP_RETRY_MAYFAIL;\n",
-                         r"const gfp_t RUST_CONST_HELPER___GFP")
         self.module("net/mod.rs", "conntrack", 'all(CONFIG_NF_CONNTRACK = "y", CONFIG_NF_CONNTRACK_TIMEOUT)')
         for name in ("mod", "detach", "hooks", "l4proto", "timeout"):
             parent = "net" if name == "mod" else "net::conntrack"
@@ -274,7 +289,8 @@ class Series:
         for header in ("netfilter/nfnetlink.h", "netfilter/nfnetlink_cttimeout.h", "netlink.h"):
             tree.insert("rust/uapi/uapi_helper.h", f"#include <uapi/linux/{header}>\n", "#include <uapi/linux/")
 
-        main = re.sub(r"^(#\[cfg\(CTTIMEOUT_KUNIT\)\]\n)?mod (bindings|module|net|str|sync|compat|tests);\n", "",
+        main = re.sub(r"^(#\[cfg\(CTTIMEOUT_KUNIT\)\]\n)?"
+                      r"mod (alloc|bindings|compat|module|net|str|sync|tests);\n", "",
                       tree.ours(f"src/{NAME}_main.rs"), flags=re.M)
         tree.add(f"{MODULE}/{NAME}_main.rs", rust.formatted(rust.module(main), self.rustfmt))
         tree.add(f"{MODULE}/Makefile", f"""# SPDX-License-Identifier: GPL-2.0-only
@@ -367,7 +383,7 @@ F:	{selftests.DIRECTORY}/
 
 
 STEPS = [
-    Series.rcu, Series.refcount, Series.rcu_list, Series.rhashtable, Series.rcu_map,
+    Series.gfp_flag, Series.rcu, Series.refcount, Series.rcu_list, Series.rhashtable, Series.rcu_map,
     Series.padded_str, Series.module_ref, Series.netns, Series.nlmsg, Series.nfnetlink,
     Series.conntrack, Series.policies, Series.kunit, Series.spec, Series.selftests, Series.maintainers,
 ]

@@ -34,6 +34,7 @@ use super::{
 };
 
 use crate::{
+    alloc::__GFP_RETRY_MAYFAIL,
     bindings,
     module::ModuleRef,
     net::{
@@ -166,15 +167,10 @@ fn create<'a>(
     let timeouts = attrs.timeouts(proto, &mut table, ack)?;
     let entry = Entry::new(name);
     let module = ModuleRef::try_get().ok_or(Reason::GoingAway)?;
-    let flags = GFP_KERNEL_ACCOUNT;
-    place.insert(UniqueTimeout::new(
-        l3num,
-        timeouts,
-        req.net(),
-        entry,
-        module,
-        flags,
-    )?)?;
+    // Charged to the caller's memory cgroup; at its limit, this command fails, and nothing else happens.
+    let flags = GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL;
+    let policy = UniqueTimeout::new(l3num, timeouts, req.net(), entry, module, flags)?;
+    place.insert(policy, flags)?;
     trace::create(req.net(), &name, l3num, proto);
     Ok(())
 }

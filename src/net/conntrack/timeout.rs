@@ -103,14 +103,6 @@ use crate::{
     },
 };
 
-/// Rather fail than end processes to make room.
-const __GFP_RETRY_MAYFAIL: Flags = {
-    let bits = bindings::CTTIMEOUT_CONST___GFP_RETRY_MAYFAIL;
-    // SAFETY: `Flags` is a structure of one field, a `u32`, and nothing else, as its size tells; its
-    // operators make all combinations of bits.
-    unsafe { mem::transmute::<u32, Flags>(bits) }
-};
-
 /// What follows the timeouts in an object of ours.
 #[repr(C)]
 struct Tail<T> {
@@ -177,13 +169,12 @@ unsafe fn refcount<'a>(timeout: NonNull<bindings::nf_ct_timeout>) -> &'a Refcoun
 pub(crate) struct UniqueTimeout<T, M: ModuleMetadata>(Owner<T, M>);
 
 impl<T: Send + Sync, M: ModuleMetadata> UniqueTimeout<T, M> {
-    /// Allocates an object with the timeouts that `attrs` stand for in `net`.
+    /// Allocates an object with the timeouts that `attrs` stand for in `net`. May sleep, as `flags`
+    /// allow.
     ///
     /// `l3num` is the address family (`NFPROTO_*`) of the rules that may use it; the module stays as
-    /// long as the object has a user. Fails with `ENOMEM`,
-    /// and with what the protocol's tracker fails with. Where the memory cgroup that the object is to
-    /// be charged to is at its limit, that is all that happens: no process is ended to make room, for
-    /// it might not be the one that asks.
+    /// long as the object has a user. Fails with `ENOMEM`, and with what the protocol's tracker fails
+    /// with.
     pub(crate) fn new(
         l3num: u16,
         attrs: TimeoutAttrs<'_, '_>,
@@ -207,9 +198,8 @@ impl<T: Send + Sync, M: ModuleMetadata> UniqueTimeout<T, M> {
         // memory and may sleep, and who wants the mutex would wait, too. So it is asked for without
         // sleeping first: the wait is due where the request ends, then.
         let hasty = (flags & !GFP_KERNEL) | GFP_NOWAIT | __GFP_NOWARN;
-        let patient = flags | __GFP_RETRY_MAYFAIL;
         let alloc = |flags| Kmalloc::alloc(layout, flags | __GFP_ZERO, NumaNode::NO_NODE);
-        let object = alloc(hasty).or_else(|_| alloc(patient))?;
+        let object = alloc(hasty).or_else(|_| alloc(flags))?;
         let object: NonNull<bindings::nf_ct_timeout> = object.cast();
 
         // SAFETY: The allocation is large enough, aligned, zeroed and ours.

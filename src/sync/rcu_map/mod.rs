@@ -68,7 +68,7 @@
 //! let id = Id([7, 0, 0, 0]);
 //!
 //! if let Place::Vacant(place) = hosts.entry(&mut lock, &id) {
-//!     place.insert(KBox::new(Node::new(id), GFP_KERNEL)?)?;
+//!     place.insert(KBox::new(Node::new(id), GFP_KERNEL)?, GFP_KERNEL)?;
 //! }
 //!
 //! let guard = rcu::read_lock();
@@ -100,6 +100,7 @@ use core::{
 };
 
 use kernel::{
+    alloc::Flags,
     prelude::*,
     sync::{
         atomic::{
@@ -361,8 +362,8 @@ where
     /// # Safety
     ///
     /// The caller must be the only writer, and there must be no hash table.
-    unsafe fn make_index(&self) -> Result<&RHashTable<Node<K>>> {
-        let index = KBox::pin_init(RHashTable::new(), GFP_KERNEL_ACCOUNT)?;
+    unsafe fn make_index(&self, flags: Flags) -> Result<&RHashTable<Node<K>>> {
+        let index = KBox::pin_init(RHashTable::new(), flags)?;
         let mut links = ptr::null_mut();
         loop {
             // SAFETY: `links` is null or in the list, and we are the only writer.

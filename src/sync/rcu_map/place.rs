@@ -5,6 +5,7 @@
 use core::ptr::NonNull;
 
 use kernel::{
+    alloc::Flags,
     prelude::*,
     sync::rcu, //
 };
@@ -121,17 +122,19 @@ where
     P: RcuPointer<Target = Node<K>>,
     L: WriteLock,
 {
-    /// Adds an entry behind all others. May sleep.
+    /// Adds an entry behind all others. May sleep. Where the map gets its hash table, `flags` are for
+    /// the memory of that, but for the buckets, which rhashtable allocates by flags of its own.
     ///
     /// Fails with `ENOMEM`, and with `EINVAL` if the entry's key is not the one that was looked for;
     /// the entry is dropped then.
-    pub(crate) fn insert(self, unique: P::Unique) -> Result {
+    pub(crate) fn insert(self, unique: P::Unique, flags: Flags) -> Result {
         let map = self.map;
         let node = P::publish(unique).into_raw();
         // SAFETY: The node was unique; the map owns it from here on. It came from `into_raw`, so
         // where inserting it has failed, and it is in neither container, it can be turned back.
         unsafe {
-            self.link(node).inspect_err(|_| drop(P::from_raw(node)))?;
+            self.link(node, flags)
+                .inspect_err(|_| drop(P::from_raw(node)))?;
             map.set_len(*map.len.get() + 1);
         }
         map.changed();
@@ -141,7 +144,7 @@ where
     /// # Safety
     ///
     /// The node must be initialized and known to nobody else.
-    unsafe fn link(self, node: NonNull<Node<K>>) -> Result {
+    unsafe fn link(self, node: NonNull<Node<K>>, flags: Flags) -> Result {
         let map = self.map;
         let links = node.as_ptr();
         // SAFETY: The node is valid and not shared yet.
@@ -153,7 +156,7 @@ where
             // SAFETY: As above.
             None if unsafe { *map.len.get() } >= RcuMap::<K, P, L>::FEW => {
                 // SAFETY: As above.
-                Some(unsafe { map.make_index() }?)
+                Some(unsafe { map.make_index(flags) }?)
             }
             index => index,
         };
