@@ -81,7 +81,7 @@ with_lock() {
 	shift
 	(
 		flock -n 9 || {
-			say "==> waiting for another build that holds $lock"
+			say "==> waiting for another process that holds $lock"
 			flock 9
 		}
 		"$@"

@@ -24,17 +24,22 @@ apt_candidate() {
 	apt-cache policy "$1" 2>/dev/null | sed -n 's/^ *Candidate: *\([0-9].*\)/\1/p' | grep .
 }
 
+# One process at a time: two guests that start at the same moment on a new machine lack
+# the same packages, and apt-get waits for another one that installs, but not for one
+# that reads the package lists.
 apt_refresh() {
 	[ -z "${APT_REFRESHED:-}" ] || return 0
 	APT_REFRESHED=y
 	have apt-get || return 0
-	step "reading the package lists" "10 s" "$CACHE/logs/apt-update.log" apt_run update || true
+	with_lock apt \
+		step "reading the package lists" "10 s" "$CACHE/logs/apt-update.log" apt_run update || true
 }
 
 apt_run() {
 	local sudo=
 	[ "$(id -u)" -eq 0 ] || sudo=sudo
-	$sudo env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 "$@"
+	# What a package starts does not inherit the lock.
+	$sudo env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 "$@" 9>&-
 }
 
 apt_install() {
@@ -42,8 +47,8 @@ apt_install() {
 	[ "$(id -u)" -eq 0 ] || have sudo ||
 		die "please run as root: apt-get install $*"
 	apt_refresh
-	step "installing $*" "1 min" "$CACHE/logs/apt-install.log" \
-		apt_run install -y --no-install-recommends "$@"
+	with_lock apt step "installing $*" "1 min" "$CACHE/logs/apt-install.log" \
+		apt_run install -y --no-install-recommends "$@" || exit
 	hash -r
 }
 
