@@ -129,19 +129,20 @@ def parameter():
 t.equal("the module's parameter cannot be written from there", in_child(parameter), "False")
 
 
-# Policies are charged to the one who makes them.
-def enter_cgroup():
-    (CGROUPS / "limited/cgroup.procs").write_text(str(os.getpid()))
+# Policies are charged to the one who makes them. There is a cgroup for each who does: what the namespaces
+# of an earlier one took is given back some time later, and would let more policies in.
+def enter_cgroup(name):
+    (CGROUPS / name / "cgroup.procs").write_text(str(os.getpid()))
 
 
 def charged():
     """The growth of the memory cgroup's slab memory, in bytes for each policy, when policies come
     and when they go again."""
     def slab():
-        lines = (CGROUPS / "limited/memory.stat").read_text().splitlines()
+        lines = (CGROUPS / "charged/memory.stat").read_text().splitlines()
         return int(dict(line.split() for line in lines)["slab"])
 
-    enter_cgroup()
+    enter_cgroup("charged")
     own_namespaces()
     sock = nfnl.Socket()
     sock.create("the first")
@@ -188,7 +189,7 @@ def limited(gate, page):
         report_to(page, " ".join(map(str, numbers)))
         gate.recv(1)
 
-    enter_cgroup()
+    enter_cgroup("limited")
     # What the process has for itself, it has from now on.
     resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert not libc.mlockall(MCL_CURRENT | MCL_FUTURE)
@@ -232,14 +233,15 @@ if libc.mount(b"none", bytes(CGROUPS), b"cgroup2", 0, None):
     t.check("cgroups can be mounted", False, os.strerror(ctypes.get_errno()))
     t.finish()
 (CGROUPS / "cgroup.subtree_control").write_text("+memory")
-(CGROUPS / "limited").mkdir()
+group = CGROUPS / "limited"
+for directory in group, CGROUPS / "charged":
+    directory.mkdir()
 figures = in_child(charged)
 came, left = ast.literal_eval(figures)
 t.check("policies are charged to the memory cgroup of who creates them", 100 < came < 1000, figures)
 t.check("and no longer when they are gone", left < came / 2, figures)
 s.flush()
 
-group = CGROUPS / "limited"
 gate, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 page = mmap.mmap(-1, 4096)
 if not (child := os.fork()):
@@ -287,5 +289,6 @@ events = dict(line.split() for line in (group / "memory.events").read_text().spl
 t.check("the limit was reached", int(events["max"]), events)
 t.equal("and no process had to be ended for it", (events["oom"], events["oom_kill"]), ("0", "0"))
 s.flush()
-group.rmdir()
+for directory in group, CGROUPS / "charged":
+    directory.rmdir()
 t.finish()
