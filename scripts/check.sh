@@ -41,6 +41,9 @@ for knob in TEST_TIMEOUT ZONES ROUNDS SEED COUNT STEPS TIME MESSAGES; do
 	[ -z "${!knob:-}" ] || knobs+=("$knob=${!knob}")
 done
 
+# Who ends this, ends its guests.
+trap 'kill $(jobs -p) 2>/dev/null; exit 143' TERM
+
 mkdir -p "$CACHE/results"
 results=$(mktemp -d "$CACHE/results/$(date +%Y%m%d-%H%M%S).XXXX")
 tests=() host=y
@@ -68,8 +71,8 @@ guest() {
 		files+=("$(basename "$(compgen -G "$TOP/tests/selftests/$test.*")")")
 		[[ " $many_cpus " != *" $test "* ]] || cpus=4
 	done
-	"$TOP/scripts/vm.sh" -c "$cpus" -t "$((${TEST_TIMEOUT:-1800} * 2))" "$kdir" env "${knobs[@]}" "$TOP/tests/guest.sh" \
-		"$modules" "$clients" "${files[@]}" >"$console" 2>&1
+	setpriv --pdeathsig TERM "$TOP/scripts/vm.sh" -c "$cpus" -t "$((${TEST_TIMEOUT:-1800} * 2))" "$kdir" \
+		env "${knobs[@]}" "$TOP/tests/guest.sh" "$modules" "$clients" "${files[@]}" >"$console" 2>&1
 	status=$?
 	{
 		echo "# Guest: $name"
