@@ -37,7 +37,7 @@ use crate::{
 /// # Invariants
 ///
 /// Each value stands for one count on the module's reference counter.
-pub(crate) struct ModuleRef<M: ModuleMetadata>(PhantomData<M>);
+pub(crate) struct ModuleRef<M: ModuleMetadata>(PhantomData<fn() -> M>);
 
 impl<M: ModuleMetadata> ModuleRef<M> {
     /// Takes a reference, unless the module is already being unloaded.

@@ -27,12 +27,14 @@ pub(crate) unsafe fn held<'a>() -> &'a Guard {
 ///
 /// # Safety
 ///
-/// `place` must be valid for reads; all concurrent accesses must be atomic, of the whole pointer.
+/// `place` must be aligned and valid for reads; all concurrent accesses must be of the whole pointer, as
+/// by WRITE_ONCE().
 #[inline(always)]
 pub(crate) unsafe fn dereference<T>(place: *const *mut T, _guard: &Guard) -> *mut T {
     // A volatile load, that is READ_ONCE(), which is all that rcu_dereference() takes on the machines
-    // that there is Rust for: what is read through a pointer is ordered by the pointer. It is not left
-    // to a function in C, because walking a list does little else.
+    // that there is Rust for: what is read through a pointer is ordered by the pointer. (On arm64 with
+    // LTO, C has it acquire, for what clang could make of it when it sees the whole kernel; rustc is not
+    // part of that.) It is not left to a function in C, because walking a list does little else.
     // SAFETY: By the caller's promise.
     unsafe { place.read_volatile() }
 }

@@ -60,7 +60,7 @@ use crate::bindings;
 pub(crate) struct Links(Opaque<bindings::list_head>);
 
 // SAFETY: The links are only touched through the list, whose writers are serialized and whose
-// readers use atomic loads.
+// readers load whole pointers.
 unsafe impl Send for Links {}
 
 // SAFETY: As above.

@@ -143,8 +143,8 @@ impl<H: TimeoutHooks, P: Provides<H::Data>> Registration<H, P> {
     /// `find_get` returned.
     unsafe extern "C" fn put(timeout: *mut bindings::nf_ct_timeout) {
         if let Some(timeout) = NonNull::new(timeout) {
-            // If this is its last user, the module may go, but not before the caller's read-side section
-            // has ended: see `drop`.
+            // From when the user is given back, nothing of ours keeps the module, but the caller's read-side
+            // section does: see `drop`.
             // SAFETY: It comes from `into_c` in `find_get`, and is given back here.
             H::put(unsafe { User::from_c(timeout) });
         }

@@ -236,7 +236,7 @@ struct Object<T, M> {
 }
 
 // SAFETY: The object is reference counted, its header immutable, its timeouts are read and written
-// word by word, and the value can be shared.
+// word by word, and the value can be shared. The module's count belongs to no thread.
 unsafe impl<T: Send + Sync, M> Send for Object<T, M> {}
 
 // SAFETY: As above.
@@ -313,7 +313,8 @@ impl<T, M: ModuleMetadata> Owner<T, M> {
     }
 
     /// Stops being a user. Other users keep the object among themselves; so, the reference that is
-    /// returned is one of its own then. The last one lets go of the module.
+    /// returned is one of its own then. The last one lets go of the module, which the reference does not
+    /// keep: the caller has to be something that the module's exit waits for.
     pub(crate) fn into_timeout(self) -> Timeout {
         let this = ManuallyDrop::new(self);
         let object = this.0.object;
