@@ -41,9 +41,6 @@ for knob in TEST_TIMEOUT ZONES ROUNDS SEED COUNT STEPS TIME MESSAGES; do
 	[ -z "${!knob:-}" ] || knobs+=("$knob=${!knob}")
 done
 
-# Who ends this, ends its guests.
-trap 'kill $(jobs -p) 2>/dev/null; exit 143' TERM
-
 mkdir -p "$CACHE/results"
 results=$(mktemp -d "$CACHE/results/$(date +%Y%m%d-%H%M%S).XXXX")
 tests=() host=y
@@ -106,6 +103,8 @@ guests() {
 		if [ $((n++ % 4 % 3)) -eq 0 ]; then first+=("$test"); else second+=("$test"); fi
 	done
 	say "==> running $# tests on the $kernel kernel (minutes; consoles: $results)"
+	# Who ends this, ends its guests.
+	trap 'kill $(jobs -p) 2>/dev/null; exit 143' TERM
 	guest "$kernel-1" "$kdir" "$modules" "${first[@]}" &
 	[ ${#second[@]} -eq 0 ] || guest "$kernel-2" "$kdir" "$modules" "${second[@]}" &
 	while [ -n "$(jobs -r)" ]; do
@@ -115,6 +114,7 @@ guests() {
 			sleep 1
 		}
 	done
+	trap - TERM
 	cat "$results/$kernel"-?.ktap
 }
 

@@ -76,7 +76,7 @@ check "even for a rule" \
 
 # What keeps it
 check_eq "a policy holds the module, whatever uses it" "$(references)" 1
-check_fails "it cannot be unloaded from under them" "in use" unload "$MODULE"
+check_fails "it cannot be unloaded from under it" "in use" unload "$MODULE"
 check_eq "which changes nothing" "$(loaded) $(references) $(nfct list timeout)" \
 	"$MODULE 1 $before"
 check_use "for the rule, either" "$NS" web 2

@@ -130,8 +130,10 @@ class Hosts:
     def _iptables(self, backend, count, *args):
         result = run(backend, "-w", "-t", "raw", *args)
         self.rules = count
-        # The nft back end lets go of the policies of deleted rules later.
-        wait_for("references", lambda: self.references() == count)
+        # The nft back end lets go of the policies of deleted rules later. This module tells of it just
+        # before it counts it.
+        wait_for("references", lambda: self.references() == count and
+                 (not os.path.exists(EVENTS) or sum(p[3] - 1 for p in self.policies()) <= count))
         return result
 
     def add_rule(self, backend, name, protocol, port, count):
