@@ -145,7 +145,8 @@ impl<H: TimeoutHooks, P: Provides<H::Data>> Registration<H, P> {
         if let Some(timeout) = NonNull::new(timeout) {
             // From when the user is given back, nothing of ours keeps the module, but the caller's read-side
             // section does: see `drop`.
-            // SAFETY: It comes from `into_c` in `find_get`, and is given back here.
+            // SAFETY: It comes from `into_c` in `find_get`, of these hooks: what kept the module until here
+            // kept them in the slot. It is given back here.
             H::put(unsafe { User::from_c(timeout) });
         }
     }

@@ -262,7 +262,7 @@ impl<T, M: ModuleMetadata> Object<T, M> {
         unsafe { &tail_of::<T>(self.object).as_ref().users }
     }
 
-    /// What the users had together. (Who drops it, drops the module last.)
+    /// What the users had together.
     ///
     /// # Safety
     ///
