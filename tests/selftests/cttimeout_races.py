@@ -25,6 +25,7 @@ from processes import Number, together
 
 ROUNDS = int(os.environ.get("ROUNDS") or 150)
 MODULE = os.environ["MODULE"]
+OPTIONS = os.environ["MODCONF"] + "/detach.conf"
 NAMES = [f"policy {i}" for i in range(6)]
 # What policies, flows and namespaces are made of, as far as nobody else makes much of it.
 CACHES = ("nf_conntrack", "net_namespace", "kmalloc-cg-96", "kmalloc-cg-128", "kmalloc-cg-192",
@@ -144,15 +145,35 @@ def callers():
                 answer.errno_name
 
 
+def last_rules():
+    """Policies go, and then the rules that still use them: the last of them lets go of the module."""
+    s = nfnl.Socket()
+    while not reloaded.value:
+        created = [s.create(text, 17).error for text in NAMES[:3]]
+        try:
+            tables[1].put()
+            held.value += 1
+        except OSError as error:
+            assert any(created) and error.errno in (errno.ENOENT, errno.EAGAIN), (created, error)
+        for text in NAMES[:3]:
+            s.delete(text)
+        tables[0].put()
+
+
 def runner(function):
     return subprocess.run(["bash", "-c", f'{function} "$MODULE"'],
                           stderr=subprocess.DEVNULL).returncode == 0
 
 
-def reload():
+def unload_at_once():
+    """Without the time that modprobe takes, to meet the moment when nothing keeps it any more."""
+    return not libc.delete_module(MODULE.encode(), os.O_NONBLOCK)
+
+
+def reload(unload):
     try:
         for _ in range(ROUNDS // 10):
-            while not runner("unload"):
+            while not unload():
                 pass
             assert runner("load")
     finally:
@@ -191,7 +212,7 @@ new_namespace()
 s = nfnl.Socket()
 before = objects()
 tables = [iptables.Table("raw")]
-reloaded = Number()
+reloaded, held = Number(), Number()
 for some in NAMES[:3], NAMES[3:]:
     for i, text in enumerate(some):
         s.create(text, 17, {1: 9})
@@ -232,6 +253,18 @@ def added():
 t.equal(f"there are no more objects in the kernel's caches than before, give or take {OTHERS}",
         settled(added, {}), {})
 t.equal(f"the module is unloaded {ROUNDS // 10} times while clients call",
-        together(reload, callers, callers, callers, rule_makers), "")
+        together(lambda: reload(lambda: runner("unload")), callers, callers, callers, rule_makers), "")
 t.equal("it works", (s.create("web").error, s.flush().error), (0, 0))
+# Not only when it is loaded here: a command that meets no module has the kernel load it.
+with open(OPTIONS, "w") as file:
+    file.write(f"options {MODULE} detach_in_use=1\n")
+while not runner("unload"):
+    pass
+reloaded.value = 0
+t.equal(f"it is unloaded {ROUNDS // 10} times as soon as the last rule of a deleted policy has gone",
+        together(lambda: reload(unload_at_once), last_rules), "")
+t.check("that had rules in between", held.value >= ROUNDS // 10, held.value)
+t.equal("and works", (s.create("web").error, s.flush().error, settled(references, 0)), (0, 0, 0))
+os.unlink(OPTIONS)
+t.check("it can be loaded as it was", runner("unload") and runner("load"))
 t.finish()
