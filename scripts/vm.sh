@@ -15,7 +15,11 @@
 # Five-level paging, which QEMU's largest CPU has, makes KASAN report a wild access
 # in some boots: while the boot CPU is being identified, its feature bits are
 # empty for a moment, and an interrupt then computes the wrong address range.
-cpus=2 memory=2G seconds=900 icount= options=() appends=(-a no5lvl)
+#
+# Nobody changes the host's files that a guest reads, so it may keep what it has read:
+# otherwise it fetches, and QEMU translates, each program anew whenever it is run.
+cpus=2 memory=2G seconds=900 icount= options=()
+appends=(-a no5lvl -a rootflags=version=9p2000.L,trans=virtio,access=any,msize=524288,cache=loose)
 while getopts c:m:t:iq:a: opt; do
 	case $opt in
 	c) cpus=$OPTARG ;;
@@ -29,7 +33,7 @@ while getopts c:m:t:iq:a: opt; do
 done
 shift $((OPTIND - 1))
 [ -z "$(arch_of "$1")" ] || {
-	[ -z "$icount" ] && [ "${#options[@]}.${#appends[@]}" = 0.2 ] ||
+	[ -z "$icount" ] && [ "${#options[@]}.${#appends[@]}" = 0.4 ] ||
 		die "only -c, -m and -t are for $(arch_of "$1"), too"
 	exec "$TOP/scripts/vm-foreign.sh" "$cpus" "$memory" "$seconds" "$@"
 }
@@ -68,6 +72,8 @@ elif ! kvm_works; then
 	accel=(--disable-kvm -o="-accel tcg,thread=multi" -a clocksource=hpet -a tsc=unstable
 		-a no_timer_check)
 fi
+# What is copied by "rep movsb" QEMU copies byte by byte.
+[[ " ${accel[*]} " != *" --disable-kvm "* ]] || accel+=(-o="-cpu max,-erms")
 
 console=$(mktemp "$CACHE/logs/console.XXXXXX")
 trap 'rm -f "$console"' EXIT

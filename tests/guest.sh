@@ -9,12 +9,14 @@
 #   MODULE_DIR  holds the .ko files
 #   CLIENT_DIR  is what scripts/clients.sh printed
 
-here=$(cd "$(dirname "$0")" && pwd)
+# The tests run in memory, where Python can keep what it has compiled of them.
+top=$(cd "$(dirname "$0")/.." && pwd) here=/run/cttimeout/tests
+mkdir /run/cttimeout && cp -r "$top/tests" "$here" && ln -s "$top/Documentation" /run/cttimeout || exit
 modules=$1
 export CLIENTS=$2
 shift 2
 export MODULE=nfnetlink_cttimeout_rust
-export PATH=$PATH:/usr/sbin:/sbin PYTHONDONTWRITEBYTECODE=1 LC_ALL=C
+export PATH=$PATH:/usr/sbin:/sbin LC_ALL=C
 PYTHONPATH=$here/lib${PYTHONPATH:+:$PYTHONPATH}
 export PYTHONPATH
 
