@@ -9,10 +9,11 @@
 # KERNELS="plain debug s390x" (the default) says which kernels to test on; "builtin" is
 # the one with the patch series. KVERSION=7.2 has them of another version (see
 # kernel.sh), ARCH=s390x or ARCH=arm64 stands for the one for that architecture, and
-# ALL=1 runs all tests on the debug kernel, too: an hour or two under emulation. How much some tests do can be
-# set: ZONES= (cttimeout_ovs), ROUNDS= (cttimeout_races, cttimeout_order), SEED=, COUNT=
-# and STEPS= (cttimeout_conformance*), SEED=, TIME= and MESSAGES= (cttimeout_fuzz); and
-# how long one may take at most, TEST_TIMEOUT=1800 seconds.
+# ALL=1 runs all tests on the debug kernel, too (an hour or two under emulation), and
+# cttimeout_failslab lets every allocation fail. How much some tests do can be set:
+# ZONES= (cttimeout_ovs), ROUNDS= (cttimeout_races, cttimeout_order), SEED=, COUNT= and
+# STEPS= (cttimeout_conformance*), SEED=, TIME= and MESSAGES= (cttimeout_fuzz); and how
+# long one may take at most, TEST_TIMEOUT=1800 seconds.
 
 . "$(dirname "$0")/lib.sh"
 
@@ -37,7 +38,7 @@ slow_tests="cttimeout_netns cttimeout_failslab cttimeout_rules cttimeout_ynl ctt
 	cttimeout_order cttimeout_i386"
 
 knobs=()
-for knob in TEST_TIMEOUT ZONES ROUNDS SEED COUNT STEPS TIME MESSAGES; do
+for knob in ALL TEST_TIMEOUT ZONES ROUNDS SEED COUNT STEPS TIME MESSAGES; do
 	[ -z "${!knob:-}" ] || knobs+=("$knob=${!knob}")
 done
 

@@ -254,13 +254,22 @@ class Ktap:
         sys.exit(1 if self.failed or not self.count else 4 if self.skipped == self.count else 0)
 
 
-def hz():
-    """CONFIG_HZ of the running kernel."""
+def configuration():
+    """The running kernel's, as text."""
     # Where Python is a minimal one, it knows gzip by this alone.
     import zlib
     with open("/proc/config.gz", "rb") as packed:
-        config = zlib.decompress(packed.read(), wbits=31).decode()
-    for line in config.splitlines():
+        return zlib.decompress(packed.read(), wbits=31).decode()
+
+
+def configured(option):
+    """Whether the running kernel has an option built in."""
+    return f"CONFIG_{option}=y\n" in configuration()
+
+
+def hz():
+    """CONFIG_HZ of the running kernel."""
+    for line in configuration().splitlines():
         if line.startswith("CONFIG_HZ="):
             return int(line.split("=")[1])
     raise RuntimeError("no CONFIG_HZ in /proc/config.gz")
