@@ -63,7 +63,8 @@ class Hosts:
         self.born = {}          # when a flow began
 
     def __enter__(self):
-        if os.path.exists(EVENTS):
+        self.traced = os.path.exists(EVENTS)
+        if self.traced:
             write(TRACING + "trace", "")
             for event in "hold", "release":
                 write(f"{EVENTS}cttimeout_{event}/enable", "1")
@@ -133,7 +134,7 @@ class Hosts:
         # The nft back end lets go of the policies of deleted rules later. This module tells of it just
         # before it counts it.
         wait_for("references", lambda: self.references() == count and
-                 (not os.path.exists(EVENTS) or sum(p[3] - 1 for p in self.policies()) <= count))
+                 (not self.traced or sum(p[3] - 1 for p in self.policies()) <= count))
         return result
 
     def add_rule(self, backend, name, protocol, port, count):
@@ -207,7 +208,7 @@ class Hosts:
     def references(self):
         """How many rules hold policies. The C module has a reference to itself for each of them, beside
         those for the policies; the other tells of each that comes and goes."""
-        if not os.path.exists(EVENTS):
+        if not self.traced:
             return refcnt(self.module) - len(self.policies())
         with open(TRACING + "trace") as file:
             told = file.read()
