@@ -115,7 +115,7 @@ flows=$!
 [ "$JOBS" -gt 1 ] || wait "$flows" || exit
 watch curve "${vm[@]}" -i "$kdir" "$guest" curve "$modules" "$PAIRS" "$MEMORY_AT" "$C_SIZES" "$RUST_SIZES" &
 wait "$!" && wait "$flows" || exit
-watch race "${vm[@]}" -c 2 "$kdir" "$guest" race "$modules" "$WALL_PAIRS" 250
+watch race "${vm[@]}" -c 2 "$kdir" "$guest" race "$modules" "$WALL_PAIRS" 500
 if [ -n "${FULL:-}" ]; then
 	watch native "${native[@]}" "$WALL_PAIRS" 1,10,100,1000,10000 "$RUST_SIZES" </dev/null
 	# Here, the C module can be filled further in reasonable time. 100,000 policies

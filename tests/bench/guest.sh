@@ -26,12 +26,15 @@ try() {
 	}
 }
 
-# in_turns PAIRS COMMAND...: runs it for both modules, PAIRS times
+# in_turns PAIRS COMMAND...: runs it for both modules, PAIRS times; each is first in
+# every other pair, because what comes second may be faster, or slower, for that alone
 in_turns() {
-	local pair module count=$1
+	local pair module order count=$1
 	shift
 	for pair in $(seq "$count"); do
-		for module in $c $rust; do
+		order="$c $rust"
+		[ $((pair % 2)) -eq 1 ] || order="$rust $c"
+		for module in $order; do
 			echo "PROGRESS $*: $module, $pair of $count"
 			try insmod "$dir/$module.ko"
 			echo "RUN $module $pair"
