@@ -13,7 +13,7 @@
 # cttimeout_failslab lets every allocation fail. How much some tests do can be set:
 # ZONES= (cttimeout_ovs), ROUNDS= (cttimeout_races, cttimeout_order), SEED=, COUNT= and
 # STEPS= (cttimeout_conformance*), SEED=, TIME= and MESSAGES= (cttimeout_fuzz); and how
-# long one may take at most, TEST_TIMEOUT=1800 seconds.
+# long one may take at most, TEST_TIMEOUT=1800 seconds (5400 with ALL=1).
 
 . "$(dirname "$0")/lib.sh"
 
@@ -37,6 +37,7 @@ slow_tests="cttimeout_netns cttimeout_failslab cttimeout_rules cttimeout_ynl ctt
 	cttimeout_detach cttimeout_conformance_rules cttimeout_module cttimeout_tcp cttimeout_races
 	cttimeout_order cttimeout_i386"
 
+[ -z "${ALL:-}" ] || TEST_TIMEOUT=${TEST_TIMEOUT:-5400}
 knobs=()
 for knob in ALL TEST_TIMEOUT ZONES ROUNDS SEED COUNT STEPS TIME MESSAGES; do
 	[ -z "${!knob:-}" ] || knobs+=("$knob=${!knob}")

@@ -2,16 +2,17 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Lets each allocation fail that a command makes: first the first, then the second,
-# until the command gets through without a failure. Each time it says so, or
-# succeeds; what failed changed nothing, and what succeeded is whole. The same for
-# rules, namespaces, and loading the module.
+# until the command gets through without a failure. Each time it says so and changes
+# nothing, or it succeeds, and then does all that it is to do. The same for rules,
+# namespaces, and loading the module.
 #
-# A namespace and a module take hundreds of allocations, of which the last few are the
-# module's: all of those fail, and of the others some, or with ALL=1 in the environment
-# all of them, too.
+# A namespace and a module take hundreds of allocations, few of which have to do with
+# this module: where those are made, each fails, and of all others some, or with ALL=1
+# in the environment each of them, too. What kmemleak takes for itself never fails.
 #
 # What leaks is found by kmemleak, when all tests have run.
 
+import contextlib
 import ctypes
 import errno
 import itertools
@@ -26,64 +27,88 @@ import nfnl
 
 MODULE = os.environ["MODULE"]
 FILE = f"{os.environ['MODROOT']}/lib/modules/{os.uname().release}/{MODULE}.ko"
-FAILSLAB = "/sys/kernel/debug/failslab"
+FAILSLAB = "/sys/kernel/debug/failslab/"
 CLONE_NEWNET, SYS_FINIT_MODULE = 0x40000000, 313
 # A socket without memory for a message has a word of its own.
 NO_MEMORY = errno.ENOMEM, errno.ENOBUFS
-# Where some are enough: so many at the end, and one in so many before.
-LAST, ONE_IN = 60, 8
+# Where some are enough: one in so many
+SOME = 1 if os.environ.get("ALL") else 8
+PLENTY = 1_000_000
 libc = ctypes.CDLL(None, use_errno=True)
 t = nfnl.Ktap()
 total = [0]
 
 
+def knob(name, value):
+    with open(FAILSLAB + name, "w") as file:
+        file.write(value)
+
+
+def addresses(function):
+    """Where the code of a kernel's function begins, and the next one."""
+    with open("/proc/kallsyms") as file:
+        lines = [line.split() for line in file if "[" not in line]
+    start = next(int(address, 16) for address, _, name in lines if name == function)
+    return start, min(n for n in (int(address, 16) for address, *_ in lines) if n > start)
+
+
+@contextlib.contextmanager
+def below(function, calls=32):
+    """Only what that function asks for fails, or what it calls, so many calls deep at most."""
+    start, end = addresses(function)
+    # Two calls more: the allocator, and what makes it fail.
+    for name, value in ("require-start", start), ("require-end", end), ("stacktrace-depth", min(calls + 2, 32)):
+        knob(name, hex(value))
+    yield
+    for name, value in ("require-start", 0), ("require-end", 2 ** 64 - 1), ("stacktrace-depth", 32):
+        knob(name, hex(value))
+
+
 def failing(call, number):
-    """Makes the call, of which that allocation fails. Returns its error, and how many allocations
-    there would have to be more for that."""
+    """Makes the call, of which that allocation fails. Returns its error, what it shows, and how many
+    allocations there would have to be more for that."""
+    shown = None
     with open("/proc/thread-self/fail-nth", "r+b", buffering=0) as file:
         try:
             os.pwrite(file.fileno(), b"%d" % number, 0)
             answer = call()
             error = answer.error if answer else 0
+            shown = answer and [(policy.name, policy.values) for policy in answer.policies]
         except OSError as failure:
             error = failure.errno
         finally:
             left = int(os.pread(file.fileno(), 16, 0))
             os.pwrite(file.fileno(), b"0", 0)
-    return error, left
+    return error, shown, left
 
 
-def some(prepare):
-    """Numbers of allocations: all, or enough of them."""
-    many = 1_000_000
-    allocations = many - failing(prepare(), many)[1]
-    last = max(1, allocations - LAST)
-    first = range(random.randint(1, ONE_IN), last, ONE_IN)
-    return itertools.count(1) if os.environ.get("ALL") else itertools.chain(first, itertools.count(last))
-
-
-def sweep(title, prepare, state, words=NO_MEMORY, numbers=None):
+def sweep(title, prepare, state, words=NO_MEMORY, step=1):
     """Injects failures until there is none. prepare() sets the scene and returns the call to make:
     it raises OSError, or returns the answer to a request, or nothing. The errors are to be among
     the words; None is for a call of which only a part is ours."""
+    error, all_shown, left = failing(prepare(), PLENTY)
+    allocations = PLENTY - left
+    t.equal(f"{title}: with enough memory it succeeds", error, 0)
+    after = state()
     wrong, reported, failed = [], 0, 0
-    for number in numbers or itertools.count(1):
+    for number in itertools.count(random.randint(1, step), step):
         call = prepare()
         before = state()
-        error, left = failing(call, number)
+        error, shown, left = failing(call, number)
         if left:
             break
         failed += 1
         reported += error in NO_MEMORY
         # ENOBUFS can also mean that the answer was lost, which tells nothing of the command.
-        changed = error not in (0, errno.ENOBUFS) and state() != before
-        if changed or words and error not in (0, *words):
-            wrong.append((number, errno.errorcode.get(error, error), before, state()))
+        possible = {0: [after], errno.ENOBUFS: [before, after]}.get(error, [before])
+        if state() not in possible or not error and shown != all_shown or \
+                words and error not in (0, *words):
+            wrong.append((number, errno.errorcode.get(error, error), shown, before, state()))
     total[0] += failed
-    t.equal(f"{title}: {failed} of {number - 1} allocations failed one by one, and no harm was done",
+    t.equal(f"{title}: {failed} of {allocations} allocations failed one by one, and no harm was done",
             wrong, [])
     t.check(f"{title}: failures were reported", reported, (number, reported))
-    t.equal(f"{title}: with enough memory it succeeds", error, 0)
+    t.equal(f"{title}: then it succeeds again", (error, state()), (0, after))
 
 
 def new_namespace():
@@ -114,10 +139,30 @@ def commands():
     simple("replace", lambda: create("web", 200, nfnl.F_REPLACE),
            lambda: create("web", 100, nfnl.F_REPLACE))
     simple("get", lambda: s.request(nfnl.GET, nfnl.name("web")))
-    simple("dump", lambda: s.dump())
+    sweep("dump", lambda: nfnl.Socket().dump, everything)
     simple("default-set", lambda: s.default_set(17, {1: 77}), lambda: s.default_set(17, {1: 30}))
     simple("default-get", lambda: s.request(nfnl.DEFAULT_GET, nfnl.l3(), nfnl.l4(17)))
     simple("delete", lambda: s.delete("web"), lambda: create("web"))
+
+
+def many():
+    """Enough policies for an index, and for a dump of several buffers"""
+    def sixteen():
+        new_namespace()
+        for i in range(16):
+            create(f"policy {i}")
+
+    simple("the policy that makes the index", lambda: create("one more"), sixteen)
+    t.equal("all are found by it", [bool(s.get(f"policy {i}")) for i in range(16)], [True] * 16)
+    for i in range(300):
+        create(f"row {i}")
+
+    def dump():
+        reader = nfnl.Socket()
+        return lambda: reader.dump(8192)
+
+    sweep("a dump of several buffers", dump, lambda: None)
+    s.flush()
 
 
 NAMES = "p1", "p2", "p3"
@@ -156,14 +201,17 @@ def rules_and_flows():
 
 
 def namespaces():
-    old = os.readlink("/proc/self/ns/net")
+    with open("/proc/self/ns/net") as old:
+        def prepare():
+            iptables.checked(libc.setns(old.fileno(), CLONE_NEWNET))
+            return lambda: iptables.checked(libc.unshare(CLONE_NEWNET))
 
-    def unshare():
-        iptables.checked(libc.unshare(CLONE_NEWNET))
+        def made():
+            return not os.path.samestat(os.fstat(old.fileno()), os.stat("/proc/self/ns/net"))
 
-    sweep("a namespace", lambda: unshare, lambda: os.readlink("/proc/self/ns/net"), None,
-          some(lambda: unshare))
-    t.check("it is another one", os.readlink("/proc/self/ns/net") != old)
+        with below("ops_init", calls=3):
+            sweep("what each subsystem has for a namespace", prepare, made, None)
+        sweep("a namespace", prepare, made, None, SOME)
     new_namespace()
     t.equal("policies can be created in it", create("web").error, 0)
     s.flush()
@@ -175,34 +223,39 @@ def loaded():
 
 def unload():
     """Namespaces that have just ended may still hold the module."""
-    for _ in range(200):
+    for _ in range(600):
         if not loaded() or not subprocess.run(["rmmod", MODULE], stderr=subprocess.DEVNULL).returncode:
             return
         time.sleep(0.1)
+    raise TimeoutError("the module cannot be unloaded")
 
 
 def loading():
     with open(FILE, "rb") as file:
         def prepare():
             unload()
-            return load
+            return lambda: iptables.checked(libc.syscall(SYS_FINIT_MODULE, file.fileno(), b"", 0))
 
-        def load():
-            iptables.checked(libc.syscall(SYS_FINIT_MODULE, file.fileno(), b"", 0))
-
-        sweep("loading the module", prepare, loaded, numbers=some(prepare))
-    t.check("it is loaded", loaded())
-    t.equal("and works", create("web").error, 0)
+        with below("do_one_initcall"):
+            sweep("the module's beginning", prepare, loaded)
+        sweep("loading the module", prepare, loaded, step=SOME)
+    t.equal("it works", create("web").error, 0)
     s.flush()
 
 
 if not os.path.exists("/proc/thread-self/fail-nth") or not os.path.isdir(FAILSLAB):
     t.skip("allocation failures", "this kernel cannot inject them")
     t.finish()
-for knob, value in ("ignore-gfp-wait", "N"), ("verbose", "0"):
-    with open(f"{FAILSLAB}/{knob}", "w") as file:
-        file.write(value)
+if not os.path.exists(FAILSLAB + "reject-start"):
+    t.skip("allocation failures", "this kernel cannot choose them (CONFIG_FAULT_INJECTION_STACKTRACE_FILTER)")
+    t.finish()
+knob("ignore-gfp-wait", "N")
+knob("verbose", "0")
+if os.path.exists("/sys/kernel/debug/kmemleak"):
+    for edge, address in zip(("start", "end"), addresses("__alloc_object")):
+        knob(f"reject-{edge}", hex(address))
 commands()
+many()
 rules_and_flows()
 namespaces()
 loading()
