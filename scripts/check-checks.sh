@@ -45,7 +45,7 @@ for name in "$@"; do
 	fi
 	say "    running $test (minutes; console: $console)"
 	# What is broken may take the whole guest with it.
-	"$TOP/scripts/vm.sh" -t 1200 "$kdir" env TEST_TIMEOUT=600 "$TOP/tests/guest.sh" \
+	"$TOP/scripts/vm.sh" -c 4 -t 2100 "$kdir" env TEST_TIMEOUT=1500 "$TOP/tests/guest.sh" \
 		"$modules" "$clients" "$test" >"$console" 2>&1
 	if log=$("$TOP/scripts/check-log.sh" "$console"); then
 		fail "$name: the log is not clean" "nothing was found in $console"

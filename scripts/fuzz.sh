@@ -71,7 +71,7 @@ console=$(mktemp "$CACHE/results/fuzz-$(date +%Y%m%d-%H%M%S).XXXX") || exit
 "$TOP/scripts/vm.sh" -a kasan_multi_shot -a oops=panic -a panic_console_replay -t $((${TIME:-86400} + 1800)) "$kdir" env "${knobs[@]}" \
 	"$TOP/tests/guest.sh" "$modules" "$clients" cttimeout_fuzz.sh 2>&1 | tee "$console" | watch
 status=${PIPESTATUS[0]}
-if ! log=$("$TOP/scripts/check-log.sh" "$console"); then
+if ! log=$("$TOP/scripts/check-log.sh" -p "$console"); then
 	say "$log"
 	status=1
 fi
@@ -101,8 +101,12 @@ elif [ "$(said DONE | wc -l)" -lt 2 ]; then
 	round=${reached:-$round}
 	messages=$((messages + ${sent:-0}))
 	find=$state/finds/seed$seed-round$round
-	LIMIT=$((0x7fffffff / hz)) CORPUS="$TOP/tests/fuzz/corpus $corpus" \
-		"$clients/fuzz" print "$seed" "$round" >"$find" || exit
+	{
+		# Which half it was in says how the module has to be loaded to see it again.
+		[ "$(said DONE | wc -l)" -eq 0 ] || echo "# detach_in_use=1"
+		LIMIT=$((0x7fffffff / hz)) CORPUS="$TOP/tests/fuzz/corpus $corpus" \
+			"$clients/fuzz" print "$seed" "$round"
+	} >"$find" || exit
 	say "==> the guest ended in seed $seed, round $round, or what went on beside it: $find"
 	status=1 next=$((round + 1))
 fi

@@ -53,6 +53,6 @@ share cache "$CACHE"
 run_guest "$work/console" "$seconds" "${qemu[@]}" -accel tcg,thread=multi -smp "$cpus" -m "$memory" \
 	-nodefaults -nographic -no-reboot -serial stdio \
 	-object rng-random,filename=/dev/urandom,id=rng -device "virtio-rng-$bus,rng=rng" \
-	-append "console=$console panic=-1 root=root rootfstype=9p ro \
+	-append "console=$console panic=-1 log_buf_len=4M root=root rootfstype=9p ro \
 rootflags=trans=virtio,version=9p2000.L,msize=512000,cache=loose init=/sbin/init \
 MOUNT=top:$TOP,cache:$CACHE RUN=$work/run"

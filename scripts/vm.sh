@@ -18,8 +18,12 @@
 #
 # Nobody changes the host's files that a guest reads, so it may keep what it has read:
 # otherwise it fetches, and QEMU translates, each program anew whenever it is run.
+#
+# The kernel log is looked through in the end, so it must hold all that was said.
 cpus=2 memory=2G seconds=900 icount= options=()
-appends=(-a no5lvl -a rootflags=version=9p2000.L,trans=virtio,access=any,msize=524288,cache=loose)
+appends=(-a no5lvl -a log_buf_len=4M
+	-a rootflags=version=9p2000.L,trans=virtio,access=any,msize=524288,cache=loose)
+always=${#appends[@]}
 while getopts c:m:t:iq:a: opt; do
 	case $opt in
 	c) cpus=$OPTARG ;;
@@ -33,7 +37,7 @@ while getopts c:m:t:iq:a: opt; do
 done
 shift $((OPTIND - 1))
 [ -z "$(arch_of "$1")" ] || {
-	[ -z "$icount" ] && [ "${#options[@]}.${#appends[@]}" = 0.4 ] ||
+	[ -z "$icount" ] && [ "${#options[@]}.${#appends[@]}" = "0.$always" ] ||
 		die "only -c, -m and -t are for $(arch_of "$1"), too"
 	exec "$TOP/scripts/vm-foreign.sh" "$cpus" "$memory" "$seconds" "$@"
 }

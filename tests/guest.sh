@@ -44,8 +44,12 @@ for test in "$@"; do
 	rc=${PIPESTATUS[0]}
 	echo "  # $((SECONDS - start)) s"
 	# A test cleans up after itself, so the module must go.
-	if lsmod | grep -q "^$MODULE " && ! unload "$MODULE" 2>/dev/null &&
-	   ! { sleep 3; unload "$MODULE"; }; then
+	# What its namespaces had may go a while later.
+	for _ in $(seq 60); do
+		! lsmod | grep -q "^$MODULE " || unload "$MODULE" 2>/dev/null || { sleep 1; continue; }
+		break
+	done
+	if lsmod | grep -q "^$MODULE "; then
 		echo "  # the module cannot be unloaded after the test:"
 		lsmod | sed 's/^/  # /'
 		rc=1

@@ -25,7 +25,8 @@ def together(*functions):
     for child, read in children.items():
         with os.fdopen(read) as said:
             children[child] = said.read()
-        os.waitpid(child, 0)
+        if status := os.waitpid(child, 0)[1]:
+            children[child] += f"a process ended with status {status:#x}"
     return "\n".join(filter(None, children.values()))
 
 
