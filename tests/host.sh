@@ -32,9 +32,11 @@ builds_silently() { silently build "$@"; }
 
 test_sources() {
 	check "rustfmt has nothing to change" "$RUSTFMT" --check --color never \
-		"src/${name}_main.rs" tests/modules/*.rs tests/fuzz/main.rs
+		"src/${name}_main.rs" tests/modules/*.rs tests/fuzz/main.rs tests/bench/client/main.rs
 	check "clippy has nothing to say of the fuzzer" "$CLIPPY_DRIVER" --edition 2021 -D warnings \
 		--emit metadata -o "$work/fuzz.rmeta" tests/fuzz/main.rs
+	check "nor of the benchmark's client" "$CLIPPY_DRIVER" --edition 2021 -D warnings \
+		--emit metadata -o "$work/client.rmeta" tests/bench/client/main.rs
 	local file bad=
 	for file in $(find src include scripts tests -name '*.rs' -o -name '*.[ch]' -o -name '*.sh' -o -name '*.py') \
 		Kbuild Kconfig Makefile; do
@@ -56,15 +58,16 @@ test_sources() {
 
 # Documents go out of date in silence, unless somebody looks.
 test_documents() {
-	local absent='' file
+	local absent='' file document
 	for file in $(grep -rhoE '`(src|include|tests|scripts|docs|packaging|Documentation)/[A-Za-z0-9_./-]+`' \
 		./*.md docs/*.md | tr -d '`' | sort -u); do
 		[ -e "$file" ] || absent+=" $file"
 	done
 	check_eq "documents name no file that does not exist" "$absent" ""
-	for file in $(grep -rhoE '\]\([^)#:]+\)' ./*.md | sed 's/](\(.*\))/\1/' | sort -u); do
-		[ -e "$file" ] || absent+=" $file"
-	done
+	# A link is relative to the document it is in.
+	while IFS=: read -r document file; do
+		[ -e "$(dirname "$document")/$file" ] || absent+=" $document:$file"
+	done < <(grep -oE '\]\([^)#:]+\)' ./*.md docs/*.md | sed 's/](\(.*\))/\1/' | sort -u)
 	check_eq "nor do their links" "$absent" ""
 	check_eq "the guide quotes the second subsystem as it is" \
 		"$(sed -n '/^```rust$/,/^```$/{/^```/d;/./p}' docs/GUIDES.md |
@@ -100,7 +103,7 @@ test_build() {
 # A build directory that will not do: make says so in a sentence, before anything
 # is built.
 test_kdir() {
-	local fake=$work/fake option version
+	local fake=$work/fake option version file
 	copy_sources
 	# check_kdir: what make says of it
 	check_kdir() { env -u RUSTC -u BINDGEN make -C "$work/copy" KDIR="$fake" check-kdir "$@" 2>&1; }
@@ -119,10 +122,10 @@ test_kdir() {
 	}
 	without() { sed -i "s/^CONFIG_$1=.*/# CONFIG_$1 is not set/" "$fake/.config"; }
 	with() { without "$1" && echo "CONFIG_$1=$2" >>"$fake/.config"; }
-	# dkms_says VERSION: of a kernel that it could be built for otherwise
+	# dkms_says VERSION [DIRECTORY]: of a kernel that it could be built for otherwise
 	dkms_says() (
 		# shellcheck disable=SC2034
-		kernel_source_dir=$kdir
+		kernel_source_dir=${2:-$kdir}
 		. packaging/dkms.conf
 		if [[ $1 =~ $BUILD_EXCLUSIVE_KERNEL ]]; then echo builds; else echo "passes it over"; fi
 	)
@@ -155,6 +158,17 @@ test_kdir() {
 		check "that $version is another version of Linux is a note" \
 			grep "note: the module is written for Linux 7.2 and 7.3" <(check_kdir)
 		check_eq "and DKMS passes it over" "$(dkms_says "$version")" "passes it over"
+	done
+	for option in NF_CT_NETLINK_TIMEOUT NF_CT_NETLINK_TIMEOUT_RUST; do
+		fake_kdir
+		with "$option" y
+		check_eq "with $option built in, DKMS passes it over" "$(dkms_says 7.3.4 "$fake")" "passes it over"
+	done
+	for file in Module.symvers rust/libkernel.rmeta; do
+		fake_kdir
+		check_eq "DKMS builds in a directory with nothing wrong" "$(dkms_says 7.3.4 "$fake")" builds
+		rm "$fake/$file"
+		check_eq "without $file, DKMS passes it over" "$(dkms_says 7.3.4 "$fake")" "passes it over"
 	done
 	check_fails "RUSTC= that does not fit: there is a sentence" "was built with rustc" check_kdir RUSTC=true
 	printf '#!/bin/sh\necho bindgen 0.60.1\n' >"$work/bindgen"

@@ -11,6 +11,7 @@
 
 C=cttimeout-client S=cttimeout-server
 UNREPLIED=1 # the number of the timeout in a policy for UDP
+DEFAULT=5100
 
 # new_flow PORT / next_packet PORT: PORT is the client's
 new_flow() { traffic connect "c$1" "$C" udp 10.0.0.2 "${2:-90}" 10.0.0.1 "$1" && next_packet "$1"; }
@@ -25,6 +26,7 @@ check "the module loads with detach_in_use" load "$MODULE" detach_in_use=1
 
 netns_pair "$C" "$S" || exit 1
 traffic_start
+in_ns "$C" nfct default-set timeout inet udp unreplied "$DEFAULT"
 traffic listen s90 "$S" udp 10.0.0.2 90
 traffic listen s91 "$S" udp 10.0.0.2 91
 
@@ -39,7 +41,7 @@ check_fails "its name is unknown" "No such file or directory" in_ns "$C" nfct ge
 check_fails "no other rule can have it" "" rule -A 91
 has "without a packet the flow keeps what is left" 4001 1100
 next_packet 4001
-has "with a packet it takes the default" 4001 30
+has "with a packet it takes the default" 4001 "$DEFAULT"
 new_flow 4002
 has "the rule gives new flows the policy" 4002 1100
 
@@ -69,7 +71,7 @@ check_eq "flush keeps none" \
 	"$(in_ns "$C" python3 -c 'import nfnl; print(nfnl.Socket().flush().text)')" None
 check_eq "nothing is left" "$(in_ns "$C" nfct list timeout)" ""
 next_packet 4004
-has "the flow takes the default" 4004 30
+has "the flow takes the default" 4004 "$DEFAULT"
 new_flow 4005 91
 has "the rule gives new flows the policy" 4005 3100
 

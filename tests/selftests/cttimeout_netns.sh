@@ -122,7 +122,7 @@ check "and loaded" load "$MODULE"
 
 # Namespaces that never see a policy
 coproc IDLERS { idle_namespaces "$IDLE"; }
-read -r -t 200 count <&"${IDLERS[0]}"
+read -r -t 1000 count <&"${IDLERS[0]}"
 check_eq "$IDLE idle namespaces" "$count" "$IDLE"
 check_eq "do not hold the module" "$(references)" 0
 check "it can be unloaded from under them" unload "$MODULE"

@@ -50,19 +50,26 @@ def until_done(*readers, writer):
 GONE, COMING, THERE, GOING = range(4)
 
 
-def coming_and_going(step):
+def until_seen(count, number):
+    """Half of the time, waits until somebody has looked, however slow they are."""
+    before, end = count.value, time.monotonic() + 5
+    while number % 2 and count.value == before and time.monotonic() < end:
+        time.sleep(0.001)
+
+
+def coming_and_going(step, seen):
     s = nfnl.Socket()
     for number in range(1 << 60):
         step.value = 4 * number + COMING
         assert not s.create("comes and goes", 17, {1: 77}).error
         step.value = 4 * number + THERE
         yield
-        time.sleep(number % 2 * 0.01)  # half of the time, long enough for who is slow to look
+        until_seen(seen[THERE], number)
         step.value = 4 * number + GOING
         assert not s.delete("comes and goes").error
         step.value = 4 * (number + 1) + GONE
         yield
-        time.sleep(number % 2 * 0.01)
+        until_seen(seen[GONE], number)
 
 
 def looking(step, seen):
@@ -82,21 +89,14 @@ def looking(step, seen):
 
 # The oldest of a row of policies goes whenever another has come. So a dump that does not say to be
 # interrupted shows them from one number to another, and as many as there are at one moment.
-def moving(length, pause):
+def moving(length, pauses, whole):
     s = nfnl.Socket()
     for number in range(1 << 60):
         assert not s.create(f"row {length + number:09}", 17).error
         assert not s.delete(f"row {number:09}").error
-        if number % 30 == 0:
-            time.sleep(pause)
+        if pauses and number % 30 == 0:
+            until_seen(whole, 1)
         yield
-
-
-def duration(s):
-    """How long a dump takes that nobody disturbs, in seconds"""
-    start = time.monotonic()
-    s.dump()
-    return time.monotonic() - start
 
 
 def dumping(length, dumps, whole, interrupted):
@@ -158,24 +158,23 @@ for others in 10, 16, 40:
     reader = lambda: looking(step, seen)
     t.equal(f"a policy that comes and goes beside {others} others is found when it is there, in "
             f"{LOOKS} looks of 2 readers", until_done(reader, reader, writer=lambda:
-                                                      coming_and_going(step)), "")
+                                                      coming_and_going(step, seen)), "")
     print("# looks:", *(number.value for number in seen.values()))
     t.check("there were looks when it was there, and when it was gone",
             all(number.value > LOOKS // 100 for number in seen.values()),
             [number.value for number in seen.values()])
     s.flush()
 
-# The first row takes one buffer; the second takes several, and so long that it needs a pause to
-# get through: two dumps' time, because the other reader's takes some of it.
-for length, dumps, pauses in (60, LOOKS // 2, 0), (300, LOOKS // 5, 2):
+# The first row takes one buffer; the second takes several, and so long that no dump gets through
+# unless the writer pauses.
+for length, dumps, pauses in (60, LOOKS // 2, False), (300, LOOKS // 5, True):
     for i in range(length):
         s.create(f"row {i:09}", 17)
-    pause = pauses * duration(s)
     whole, interrupted = Number(), Number()
     reader = lambda: dumping(length, dumps, whole, interrupted)
     t.equal(f"a dump that was not interrupted is what there was of {length} policies at a moment, "
             f"in {dumps} dumps or more of 2 readers",
-            until_done(reader, reader, writer=lambda: moving(length, pause)), "")
+            until_done(reader, reader, writer=lambda: moving(length, pauses, whole)), "")
     print(f"# {whole.value} whole, {interrupted.value} interrupted")
     t.check("there were dumps of both kinds", whole.value > 3 and interrupted.value > 3,
             (whole.value, interrupted.value))

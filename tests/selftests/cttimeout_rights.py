@@ -25,6 +25,9 @@ COUNT = 3000
 LIMIT = 256 << 10
 MCL_CURRENT, MCL_FUTURE = 1, 2
 MODULE = os.environ["MODULE"]
+FILE = f"{os.environ['MODROOT']}/lib/modules/{os.uname().release}/{MODULE}.ko"
+SWITCHES = pathlib.Path("/proc/sys/net/netfilter")
+SYS_FINIT_MODULE = {"x86_64": 313, "s390x": 344, "aarch64": 273}[os.uname().machine]
 libc = ctypes.CDLL(None, use_errno=True)
 t = nfnl.Ktap()
 
@@ -127,6 +130,37 @@ def parameter():
 
 
 t.equal("the module's parameter cannot be written from there", in_child(parameter), "False")
+
+
+# What conntrack's own switches do there
+def switches():
+    own_namespaces()
+    sock = nfnl.Socket()
+    (SWITCHES / "nf_conntrack_udp_timeout").write_text("77")
+    try:
+        (SWITCHES / "nf_conntrack_max").write_text("5")
+        refused = 0
+    except OSError as error:
+        refused = error.errno
+    return sock.default_get(17)[nfnl.UDP_UNREPLIED], refused in (errno.EACCES, errno.EPERM)
+
+
+t.equal("conntrack's timeouts can be written there, its limits cannot", in_child(switches),
+        repr((77, True)))
+t.equal("which changes nothing outside", everything(), before)
+
+
+def modules():
+    own_namespaces()
+    with open(FILE, "rb") as file:
+        results = (libc.syscall(SYS_FINIT_MODULE, file.fileno(), b"detach_in_use=1", 0),
+                   ctypes.get_errno(),
+                   libc.delete_module(MODULE.encode(), os.O_NONBLOCK), ctypes.get_errno())
+    return results
+
+
+t.equal("the module can be neither loaded nor unloaded from there", in_child(modules),
+        repr((-1, errno.EPERM, -1, errno.EPERM)))
 
 
 # Policies are charged to the one who makes them. There is a cgroup for each who does: what the namespaces

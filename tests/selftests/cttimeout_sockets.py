@@ -68,6 +68,19 @@ t.equal("is taken", (answer.error, s.get("large").values[1]), (0, 8189 % 1000))
 unknown = nest(nfnl.DATA, attr(1, struct.pack(">I", 7)), attr(100, bytes(65000)))
 answer = s.request(nfnl.NEW, name("large"), l3(), l4(17), unknown, flags=nfnl.F_REPLACE)
 t.equal("one of an unknown type in it is ignored", (answer.error, s.get("large").values[1]), (0, 7))
+before, huge = (s.state(), s.default_get(17)), bytes([1]) * 65531
+good = {nfnl.NAME: name("large"), nfnl.L3PROTO: l3(), nfnl.L4PROTO: l4(17), nfnl.DATA: data()}
+for command in nfnl.NEW, nfnl.GET, nfnl.DELETE, nfnl.DEFAULT_SET, nfnl.DEFAULT_GET:
+    errors = {}
+    for kind in [nfnl.NAME] if command == nfnl.DELETE else good:
+        attrs = [attr(kind, huge) if kind == other else right for other, right in good.items()]
+        errors[kind] = s.request(command, *attrs, flags=nfnl.F_REPLACE).error
+    t.equal(f"command {command}: a name of 64 KiB is refused", errors[nfnl.NAME], errno.EINVAL)
+    t.check(f"command {command}: of larger numbers and nests, some are",
+            set(errors.values()) <= {0, errno.EINVAL}, errors)
+    t.equal(f"command {command}: which changes nothing", (s.state(), s.default_get(17)), before)
+    answer = s.request(command, *good.values(), attr(100, huge), flags=nfnl.F_REPLACE)
+    t.equal(f"command {command}: one of an unknown type is ignored", answer.error, 0)
 s.flush()
 
 # Answers that nobody reads
@@ -88,7 +101,7 @@ while lost is None:
     try:
         received += len(slow.receive())
     except OSError as error:
-        lost = error.errno
+        lost = error.errno or repr(error)  # a timeout has no number
 t.equal("a socket whose answers are not read is told that some are lost", lost, errno.ENOBUFS)
 t.check("and has those for which there was room", received < 300, received)
 slow.sock.settimeout(1)
@@ -98,6 +111,29 @@ try:
 except OSError:
     pass
 t.equal("then it works again", slow.get("policy 007").name, "policy 007")
+
+# A socket that is full learns nothing of what it has sent, which is done all the same.
+full = nfnl.Socket(rcvbuf=1)
+try:
+    for text in made:
+        full.send(full.build(nfnl.GET, name(text), flags=0))
+except OSError:
+    pass
+for text in "unheard 1", "unheard 2":
+    full.send(full.build(nfnl.NEW, name(text), l3(), l4(17), data(), flags=nfnl.F_CREATE | nfnl.F_ACK))
+made += ["unheard 1", "unheard 2"]
+t.equal("commands of a full socket are carried out", names(), made)
+full.send(full.build(nfnl.GET, flags=nfnl.F_DUMP))
+full.sock.settimeout(1)
+shown = []
+while True:
+    try:
+        shown += [m.policy().name for m in full.receive() if m.seq == full.seq and m.kind >> 8 == nfnl.SUBSYS]
+    except OSError as error:
+        if error.errno is None:  # nothing more comes
+            break
+t.equal("a dump that is asked for then goes on as there is room", shown, made)
+t.equal("and then it works again", full.get("policy 007").name, "policy 007")
 t.equal("also for dumps", [p.name for p in slow.dump().policies], made)
 t.equal("another socket has not noticed", names(), made)
 s.flush()
