@@ -152,5 +152,5 @@ help:
 	@echo 'make check-series         apply them, build the kernel after each, and run their selftests there (PARTS="patches lint builtin module")'
 	@echo 'scripts/graft.sh TREE     put the module into a kernel source tree (--remove: take it out)'
 	@echo
-	@echo 'KDIR=DIR (a finished build) or KSRC=DIR (a source tree) also work with all but help and clean.'
+	@echo 'KDIR=DIR (a finished build) or KSRC=DIR (a source tree) also work with demo, check and what begins with it, fuzz, bench and profile; KSRC= with series, too.'
 	@echo 'What is fetched and built is kept in $${XDG_CACHE_HOME:-~/.cache}/nfnetlink-cttimeout-rust.'

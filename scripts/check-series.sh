@@ -65,7 +65,7 @@ configure() {
 	done
 }
 
-# kselftest NAME: boots the kernel, and has it run the tests
+# kselftest NAME SKIPPED: boots the kernel, and has it run the tests; so many skip
 kselftest() {
 	local console=$results/$1.console modules=$results/$1-modules status line
 	mkdir "$modules"
@@ -82,6 +82,8 @@ kselftest() {
 		esac
 	done < <(sed -n '/^--- tests begin/,/^--- tests end/p' "$console" |
 		grep -E "^(not )?ok [0-9]+ selftests: $target: ")
+	# Those that load and unload the module have nothing to do where it is built in; no other may skip.
+	check_eq "$1: what had to be skipped" "$(grep -cE "^ok [0-9]+ selftests: $target: .*# SKIP" "$console")" "$2"
 	check_eq "$1: all tests have a result" \
 		"$(grep -cE "^(not )?ok [0-9]+ selftests: $target: " "$console")" "$(programs)"
 	check_eq "$1: the guest finished" "$status" 0
@@ -119,6 +121,8 @@ if wanted patches; then
 		checkout "$commit" || die "cannot change $tree"
 		! grep -q NF_CT_NETLINK_TIMEOUT_RUST "$tree/net/netfilter/Kconfig" ||
 			check "can be configured: $title" configure NF_CT_NETLINK_TIMEOUT_RUST=y
+		! grep -q NF_CT_NETLINK_TIMEOUT_RUST_KUNIT_TEST "$tree/net/netfilter/Kconfig" ||
+			check "with unit tests: $title" configure NF_CT_NETLINK_TIMEOUT_RUST_KUNIT_TEST=y
 		start=$SECONDS
 		check "builds: $title" silently "build-$number" all
 		comment "$((SECONDS - start)) s"
@@ -128,7 +132,8 @@ fi
 checkout clean || die "cannot change $tree"
 
 if wanted lint; then
-	check "can be configured" configure NF_CT_NETLINK_TIMEOUT_RUST=y
+	check "can be configured, with unit tests" \
+		configure NF_CT_NETLINK_TIMEOUT_RUST=y KUNIT=y NF_CT_NETLINK_TIMEOUT_RUST_KUNIT_TEST=y
 	check "clippy has nothing to say" silently clippy CLIPPY=1 rust/kernel.o net/netfilter/cttimeout_rust/
 	check "rustdoc has nothing to say" silently rustdoc rustdoc
 fi
@@ -138,7 +143,7 @@ if wanted builtin; then
 		configure NF_CT_NETLINK_TIMEOUT_RUST=y KUNIT=y NF_CT_NETLINK_TIMEOUT_RUST_KUNIT_TEST=y \
 		RUST_KERNEL_DOCTESTS=y
 	check "builds so" silently build-y all
-	kselftest built-in
+	kselftest built-in "$(grep -l need_loadable "$tree/tools/testing/selftests/$target"/cttimeout_* | wc -l)"
 	check "the unit tests pass" \
 		grep -E '# nfnetlink_cttimeout_rust: pass:[1-9][0-9]* fail:0 skip:0' "$results/built-in.console"
 	examples
@@ -147,6 +152,6 @@ fi
 if wanted module; then
 	check "can be a module" configure NF_CT_NETLINK_TIMEOUT_RUST=m
 	check "builds so" silently build-m all
-	kselftest module
+	kselftest module 0
 fi
 finish

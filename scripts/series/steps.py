@@ -334,9 +334,15 @@ config NF_CT_NETLINK_HELPER
         """netlink: specs: add conntrack timeout policies
 
         For YNL: the commands, the attributes, and the timeouts of each protocol.
+
+        The generator of C code does not know how the numbers of a subsystem's
+        messages are made up, which nfnetlink_cttimeout shares with conntrack and
+        nftables. So it is not among what the library is made of, either.
         """
         path = "Documentation/netlink/specs/nfnetlink_cttimeout.yaml"
         self.tree.add(path, self.tree.ours(path))
+        self.tree.replace("tools/net/ynl/generated/Makefile", "GENS_UNSUP=conntrack nftables\n",
+                          "GENS_UNSUP=conntrack nfnetlink_cttimeout nftables\n")
 
     def selftests(self):
         """selftests: netfilter: add tests of conntrack timeout policies
