@@ -7,6 +7,8 @@ import subprocess
 import sys
 
 MODULE = "nfnetlink_cttimeout_rust"
+# Where modprobe looks for options that are to be gone with the next boot
+MODCONF = "/run/modprobe.d"
 
 
 def skip_all(reason):
@@ -38,6 +40,8 @@ def need_loadable():
 sys.dont_write_bytecode = True
 os.environ["MODULE"] = MODULE
 os.environ["PATH"] += ":/usr/sbin:/sbin"
+os.makedirs(MODCONF, exist_ok=True)
+os.environ["MODCONF"] = MODCONF
 # Functions that bash has in its environment
 os.environ["BASH_FUNC_load%%"] = '() { modprobe "$@"; }'
 os.environ["BASH_FUNC_unload%%"] = '() { modprobe -r "$@"; }'
