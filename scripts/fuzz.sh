@@ -86,7 +86,9 @@ if [ -n "$file" ]; then
 	exit "$status"
 fi
 
-[ -z "$corpus" ] || said CORPUS >>"$corpus"
+# A round is made of what those before it have found, too.
+found=${corpus:-$console.corpus}
+said CORPUS >>"$found"
 # Of each round but the last, the fuzzer said that it is over.
 read -r reached sent _ <<<"$(said PROGRESS | tail -n 1)"
 next=$(said DONE | tail -n 1 | cut -d' ' -f1)
@@ -104,7 +106,7 @@ elif [ "$(said DONE | wc -l)" -lt 2 ]; then
 	{
 		# Which half it was in says how the module has to be loaded to see it again.
 		[ "$(said DONE | wc -l)" -eq 0 ] || echo "# detach_in_use=1"
-		LIMIT=$((0x7fffffff / hz)) CORPUS="$TOP/tests/fuzz/corpus $corpus" \
+		LIMIT=$((0x7fffffff / hz)) CORPUS="$TOP/tests/fuzz/corpus $found" \
 			"$clients/fuzz" print "$seed" "$round"
 	} >"$find" || exit
 	say "==> the guest ended in seed $seed, round $round, or what went on beside it: $find"
