@@ -19,10 +19,12 @@
 # Nobody changes the host's files that a guest reads, so it may keep what it has read:
 # otherwise it fetches, and QEMU translates, each program anew whenever it is run.
 #
+# A kernel without block devices wants to be told what its root is; any other takes it.
+#
 # The kernel log is looked through in the end, so it must hold all that was said.
 cpus=2 memory=2G seconds=900 icount= options=()
 appends=(-a no5lvl -a log_buf_len=4M
-	-a rootflags=version=9p2000.L,trans=virtio,access=any,msize=524288,cache=loose)
+	-a root=/dev/root -a rootflags=version=9p2000.L,trans=virtio,access=any,msize=524288,cache=loose)
 always=${#appends[@]}
 while getopts c:m:t:iq:a: opt; do
 	case $opt in

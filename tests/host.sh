@@ -170,6 +170,7 @@ test_kdir() {
 		rm "$fake/$file"
 		check_eq "without $file, DKMS passes it over" "$(dkms_says 7.3.4 "$fake")" "passes it over"
 	done
+	fake_kdir
 	check_fails "RUSTC= that does not fit: there is a sentence" "was built with rustc" check_kdir RUSTC=true
 	printf '#!/bin/sh\necho bindgen 0.60.1\n' >"$work/bindgen"
 	chmod +x "$work/bindgen"
