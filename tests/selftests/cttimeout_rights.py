@@ -22,7 +22,7 @@ CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 NOBODY = 65534
 CGROUPS = pathlib.Path("/run/cttimeout-cgroups")
 COUNT = 3000
-LIMIT = 256 << 10
+LIMIT = 512 << 10
 MCL_CURRENT, MCL_FUTURE = 1, 2
 MODULE = os.environ["MODULE"]
 SWITCHES = pathlib.Path("/proc/sys/net/netfilter")
@@ -313,6 +313,7 @@ said = next_step()
 created, error = said if isinstance(said, tuple) else (0, said)
 t.equal("at the limit of its memory cgroup, it is told ENOMEM", errno.errorcode.get(error, error), "ENOMEM")
 t.check("but not before there were many policies", created > 500, created)
+print(f"# {created} policies in {LIMIT >> 10} KiB")
 t.equal("meanwhile, others go on", {s.create(f"policy {i}").error for i in range(100)}, {0})
 t.equal("if it deletes 500, there is room for 100", next_step(), (500, 100))
 (group / "memory.max").write_text("max")
