@@ -238,7 +238,8 @@ def limited(gate, page):
                      flags=nfnl.F_CREATE | nfnl.F_ACK)
 
     unknown = [build(nfnl.DELETE, f"unknown {i}") for i in range(2 * COUNT)]
-    first = [new(f"policy {i}") for i in range(2 * COUNT)]
+    # Far more than there is room for: what has been read of files makes way for them.
+    first = [new(f"policy {i}") for i in range(5 * COUNT)]
     some = [build(nfnl.DELETE, f"policy {i}") for i in range(500)]
     again = [new(f"policy {i}") for i in range(100)]
     # The first one comes with what a namespace with policies has; and what Python has done once, it
