@@ -48,6 +48,7 @@ log=$(sed -n '/--- kmemleak begins ---/,/--- kmemleak ends ---/p
 found=$(awk "$injected" <<<"$log" | grep -E "$reports" | grep -vE "$harmless")
 # From its first line to its last
 { [ -n "$part" ] || grep -q 'Linux version' <<<"$log"; } && grep -q -- '--- kernel log ends ---' <<<"$log" || {
+	[ -z "$found" ] || head -n 40 <<<"$found"
 	echo "the guest's kernel log is not complete; the console ends with:"
 	tail -n 40 "$1"
 	exit 1
