@@ -21,6 +21,7 @@ PYTHONPATH=$here/lib${PYTHONPATH:+:$PYTHONPATH}
 export PYTHONPATH
 
 . "$here/lib/guest.sh"
+. "$here/lib/ktap.sh"
 guest_modules "$modules"
 export KUNIT_MODULE=$modules/kunit/$MODULE.ko
 
@@ -28,6 +29,7 @@ export KUNIT_MODULE=$modules/kunit/$MODULE.ko
 load() { modprobe -d "$MODROOT" -C "$MODCONF" "$@"; }
 unload() { modprobe -d "$MODROOT" -r "$@"; }
 export -f load unload
+gone() { ! lsmod | grep -q "^$MODULE " || unload "$MODULE"; }
 
 failed=0 n=0
 echo "--- tests begin ---"
@@ -43,13 +45,9 @@ for test in "$@"; do
 	(cd "$here/selftests" && exec timeout -k 5 "${TEST_TIMEOUT:-1800}" "./$(basename "$test")") 2>&1 | sed -u 's/^/  /'
 	rc=${PIPESTATUS[0]}
 	echo "  # $((SECONDS - start)) s"
-	# A test cleans up after itself, so the module must go.
-	# What its namespaces had may go a while later.
-	for _ in $(seq 60); do
-		! lsmod | grep -q "^$MODULE " || unload "$MODULE" 2>/dev/null || { sleep 1; continue; }
-		break
-	done
-	if lsmod | grep -q "^$MODULE "; then
+	# A test cleans up after itself, so the module must go; what its namespaces had may go a
+	# while later.
+	if ! wait_until 60 gone; then
 		echo "  # the module cannot be unloaded after the test:"
 		lsmod | sed 's/^/  # /'
 		rc=1

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """The same as standalone.sh, for tests in Python: it is enough to import it."""
 
-import gzip
 import os
 import subprocess
 import sys
+
+import nfnl
 
 MODULE = "nfnetlink_cttimeout_rust"
 # Where modprobe looks for options that are to be gone with the next boot
@@ -20,8 +21,7 @@ def skip_all(reason):
 def built_in():
     """Whether the module is part of the kernel."""
     try:
-        with gzip.open("/proc/config.gz", "rt") as config:
-            return "CONFIG_NF_CT_NETLINK_TIMEOUT_RUST=y\n" in config
+        return nfnl.configured("NF_CT_NETLINK_TIMEOUT_RUST")
     except OSError:
         return False
 

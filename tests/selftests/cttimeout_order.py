@@ -50,10 +50,10 @@ def until_done(*readers, writer):
 GONE, COMING, THERE, GOING = range(4)
 
 
-def until_seen(count, number):
-    """Half of the time, waits until somebody has looked, however slow they are."""
+def until_seen(count):
+    """Waits until somebody has looked, however slow they are."""
     before, end = count.value, time.monotonic() + 5
-    while number % 2 and count.value == before and time.monotonic() < end:
+    while count.value == before and time.monotonic() < end:
         time.sleep(0.001)
 
 
@@ -64,12 +64,14 @@ def coming_and_going(step, seen):
         assert not s.create("comes and goes", 17, {1: 77}).error
         step.value = 4 * number + THERE
         yield
-        until_seen(seen[THERE], number)
+        if number % 2:  # half of the time, nobody is waited for
+            until_seen(seen[THERE])
         step.value = 4 * number + GOING
         assert not s.delete("comes and goes").error
         step.value = 4 * (number + 1) + GONE
         yield
-        until_seen(seen[GONE], number)
+        if number % 2:
+            until_seen(seen[GONE])
 
 
 def looking(step, seen):
@@ -95,7 +97,7 @@ def moving(length, pauses, whole):
         assert not s.create(f"row {length + number:09}", 17).error
         assert not s.delete(f"row {number:09}").error
         if pauses and number % 30 == 0:
-            until_seen(whole, 1)
+            until_seen(whole)
         yield
 
 
