@@ -9,6 +9,7 @@
 # A namespace and a module take hundreds of allocations, few of which have to do with
 # this module: where those are made, each fails, and of all others some, or with ALL=1
 # in the environment each of them, too. What kmemleak takes for itself never fails.
+# Of what a program does, only what the kernel function allocates that has to do with rules.
 #
 # What leaks is found by kmemleak, when all tests have run.
 
@@ -47,7 +48,7 @@ def knob(name, value):
 def addresses(function):
     """Where the code of a kernel's function begins, and the next one."""
     with open("/proc/kallsyms") as file:
-        lines = [line.split() for line in file if "[" not in line]
+        lines = [line.split()[:3] for line in file]
     start = next(int(address, 16) for address, _, name in lines if name == function)
     return start, min(n for n in (int(address, 16) for address, *_ in lines) if n > start)
 
@@ -64,9 +65,38 @@ def below(function, calls=32):
         knob(name, hex(value))
 
 
+class Program:
+    """A call that a program makes. What of it may fail, below() says."""
+
+    def __init__(self, *words):
+        self.words = words
+
+    def failing(self, number):
+        def arm():
+            with open("/proc/self/fail-nth", "wb", buffering=0) as file:
+                file.write(b"%d" % number)
+
+        process = subprocess.Popen(self.words, preexec_fn=arm, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.PIPE, text=True)
+        said = process.stderr.read()
+        # As long as nobody has asked how it ended, it can be asked for what is left.
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        with open(f"/proc/{process.pid}/fail-nth") as file:
+            left = int(file.read())
+        if not process.wait():
+            return 0, None, left
+        for error, text in (errno.ENOMEM, "memory"), (errno.ENOBUFS, "buffer"):
+            if text in said.lower():
+                return error, None, left
+        print("#", *self.words, ":", *said.split())
+        return errno.EPROTO, None, left
+
+
 def failing(call, number):
     """Makes the call, of which that allocation fails. Returns its error, what it shows, and how many
     allocations there would have to be more for that."""
+    if isinstance(call, Program):
+        return call.failing(number)
     shown = None
     with open("/proc/thread-self/fail-nth", "r+b", buffering=0) as file:
         try:
@@ -82,10 +112,11 @@ def failing(call, number):
     return error, shown, left
 
 
-def sweep(title, prepare, state, words=NO_MEMORY, step=1):
+def sweep(title, prepare, state, words=NO_MEMORY, step=1, partial=False):
     """Injects failures until there is none. prepare() sets the scene and returns the call to make:
     it raises OSError, or returns the answer to a request, or nothing. The errors are to be among
-    the words; None is for a call of which only a part is ours."""
+    the words; None is for a call of which only a part is ours. A partial success is one without
+    effect on us."""
     error, all_shown, left = failing(prepare(), PLENTY)
     allocations = PLENTY - left
     t.equal(f"{title}: with enough memory it succeeds", error, 0)
@@ -100,7 +131,8 @@ def sweep(title, prepare, state, words=NO_MEMORY, step=1):
         failed += 1
         reported += error in NO_MEMORY
         # ENOBUFS can also mean that the answer was lost, which tells nothing of the command.
-        possible = {0: [after], errno.ENOBUFS: [before, after]}.get(error, [before])
+        possible = {0: [after, before] if partial else [after],
+                    errno.ENOBUFS: [before, after]}.get(error, [before])
         if state() not in possible or not error and shown != all_shown or \
                 words and error not in (0, *words):
             wrong.append((number, errno.errorcode.get(error, error), shown, before, state()))
@@ -200,6 +232,56 @@ def rules_and_flows():
     t.equal("none is left", s.state(), [])
 
 
+def has_use(text, use):
+    """Who gives up a rule need not wait until it is gone."""
+    for _ in range(300):
+        if s.get(text).use == use:
+            return
+        time.sleep(0.1)
+    raise TimeoutError(f"{text} is used {s.get(text).use} times, and not {use}")
+
+
+def nftables():
+    new_namespace()
+    s.create("nft", 17, {nfnl.UDP_UNREPLIED: 900})
+
+    def prepare():
+        subprocess.run(["iptables-nft", "-t", "raw", "-F"], check=True)
+        has_use("nft", 1)
+        return Program("iptables-nft", "-t", "raw", "-A", "OUTPUT", "-p", "udp", "-j", "CT", "--timeout", "nft")
+
+    with below("nfnetlink_rcv"):
+        sweep("a rule of nftables", prepare, s.state)
+    prepare()
+    s.flush()
+
+
+def open_vswitch():
+    dpctl = f"{os.environ['CLIENTS']}/ovs/usr/bin/ovs-dpctl"
+    if not os.path.exists(dpctl):
+        t.skip("a flow of Open vSwitch", "openvswitch-switch cannot be installed here")
+        return
+    modprobe = ["modprobe", "-d", os.environ["MODROOT"], "-C", os.environ["MODCONF"]]
+    subprocess.run([*modprobe, "openvswitch"], check=True)
+    new_namespace()
+    s.create("ovs", 17, {nfnl.UDP_UNREPLIED: 900})
+    subprocess.run([dpctl, "add-dp", "cttimeout"], check=True)
+
+    def prepare():
+        subprocess.run([dpctl, "del-flows", "cttimeout"], check=True)
+        has_use("ovs", 1)
+        return Program(dpctl, "add-flow", "cttimeout", "in_port(0),eth(),eth_type(0x0800),ipv4(proto=17),udp()",
+                       "ct(commit,timeout=ovs)")
+
+    # Without memory for the timeout, Open vSwitch has a flow without one.
+    with below("ovs_flow_cmd_new"):
+        sweep("a flow of Open vSwitch", prepare, s.state, partial=True)
+    prepare()
+    s.flush()
+    subprocess.run([dpctl, "del-dp", "cttimeout"], check=True)
+    subprocess.run([*modprobe, "-r", "openvswitch"], check=True)
+
+
 def namespaces():
     with open("/proc/self/ns/net") as old:
         def prepare():
@@ -230,17 +312,48 @@ def unload():
     raise TimeoutError("the module cannot be unloaded")
 
 
-def loading():
+def load(parameters=b""):
     with open(FILE, "rb") as file:
-        def prepare():
-            unload()
-            return lambda: iptables.checked(libc.syscall(SYS_FINIT_MODULE, file.fileno(), b"", 0))
+        iptables.checked(libc.syscall(SYS_FINIT_MODULE, file.fileno(), parameters, 0))
 
-        with below("do_one_initcall"):
-            sweep("the module's beginning", prepare, loaded)
-        sweep("loading the module", prepare, loaded, step=SOME)
+
+def loading():
+    def prepare():
+        unload()
+        return load
+
+    with below("do_one_initcall"):
+        sweep("the module's beginning", prepare, loaded)
+    sweep("loading the module", prepare, loaded, step=SOME)
     t.equal("it works", create("web").error, 0)
     s.flush()
+
+
+def detaching():
+    """Delete of a policy in use, which takes it from the flows at once, and leaves it to the rules"""
+    unload()
+    load(b"detach_in_use=1")
+    new_namespace()
+    none = iptables.Table("raw")
+    s.create("web", 17, {nfnl.UDP_UNREPLIED: 900})
+    subprocess.run("ip link set lo up; iptables-legacy -t raw -A OUTPUT -p udp --dport 9001 -j CT --timeout web",
+                   shell=True, check=True)
+    rules = iptables.Table("raw")
+
+    def prepare(call):
+        none.put()
+        s.flush()
+        s.create("web", 17, {nfnl.UDP_UNREPLIED: 900})
+        rules.put()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.sendto(b"a packet", ("127.0.0.1", 9001))
+        return call
+
+    sweep("delete of a policy in use, with detach_in_use", lambda: prepare(lambda: s.delete("web")), s.state)
+    t.equal("it is gone", s.state(), [])
+    sweep("flush of a policy in use, with detach_in_use", lambda: prepare(s.flush), s.state)
+    t.equal("it is gone, too", s.state(), [])
+    none.put()
 
 
 if not os.path.exists("/proc/thread-self/fail-nth") or not os.path.isdir(FAILSLAB):
@@ -257,7 +370,10 @@ if os.path.exists("/sys/kernel/debug/kmemleak"):
 commands()
 many()
 rules_and_flows()
+nftables()
+open_vswitch()
 namespaces()
+detaching()
 loading()
 print(f"# {total[0]} allocations failed in all")
 t.finish()
