@@ -3,7 +3,8 @@
 #
 # make check-checks: checks the checkers. Breaks the module in one way after the
 # other, each time builds it and runs a test on the debug kernel, and looks
-# whether the search of the kernel log finds what it should. Prints KTAP.
+# whether the search of the kernel log finds what it should; and nothing in the
+# log of the same tests with the module as it is. Prints KTAP.
 #
 # tests/broken/*.patch are the ways. "Test:" says which test is run, "Expect:" is
 # a pattern for what the log has to say.
@@ -21,32 +22,50 @@ copy=$CACHE/broken
 mkdir -p "$CACHE/results"
 results=$(mktemp -d "$CACHE/results/broken-$(date +%Y%m%d-%H%M%S).XXXX")
 
-# build PATCH: prints the directory with a module that is broken so
+# build [PATCH]: prints the directory with a module that is broken so
 build() {
 	rm -rf "$copy" && mkdir "$copy" &&
-		cp -r "$TOP"/{Kbuild,Kconfig,Makefile,include,src,scripts,tests} "$copy" &&
-		patch -d "$copy" -p1 <"$1" >&2 &&
-		"$copy/scripts/module.sh" "$kdir" TEST_MODULES=1
+		cp -r "$TOP"/{Kbuild,Kconfig,Makefile,include,src,scripts,tests} "$copy" || return
+	[ $# -eq 0 ] || patch -d "$copy" -p1 <"$1" >&2 || return
+	"$copy/scripts/module.sh" "$kdir" TEST_MODULES=1
 }
+
+# run CONSOLE MODULE_DIR TEST...: what is broken may take the whole guest with it
+run() {
+	say "    running ${*:3} (minutes; console: $1)"
+	"$TOP/scripts/vm.sh" -c 4 -t 2100 "$kdir" env TEST_TIMEOUT=1500 "$TOP/tests/guest.sh" \
+		"$2" "$clients" "${@:3}" >"$1" 2>&1
+}
+
+# test_file PATCH: of the test that is to be run
+test_file() { basename "$(compgen -G "$TOP/tests/selftests/$(sed -n 's/^Test: //p' "$1").*")"; }
 
 if [ $# -eq 0 ]; then
 	for patch in "$TOP"/tests/broken/*.patch; do
 		set -- "$@" "$(basename "$patch" .patch)"
 	done
 fi
+tests=()
+for name in "$@"; do
+	test=$(test_file "$TOP/tests/broken/$name.patch") || exit
+	[[ " ${tests[*]} " == *" $test "* ]] || tests+=("$test")
+done
+
+say "==> the module as it is"
+modules=$(build) || exit
+run "$results/unbroken.console" "$modules" "${tests[@]}"
+check_eq "unbroken: the tests pass" "$?" 0
+check "unbroken: the log is clean" "$TOP/scripts/check-log.sh" "$results/unbroken.console"
+
 for name in "$@"; do
 	patch=$TOP/tests/broken/$name.patch console=$results/$name.console
-	test=$(sed -n 's/^Test: //p' "$patch") expect=$(sed -n 's/^Expect: //p' "$patch")
-	test=$(basename "$(compgen -G "$TOP/tests/selftests/$test.*")") || exit
+	expect=$(sed -n 's/^Expect: //p' "$patch")
 	say "==> $name: $(sed -n 3p "$patch")"
 	if ! modules=$(build "$patch"); then
 		fail "$name: the module can be built"
 		continue
 	fi
-	say "    running $test (minutes; console: $console)"
-	# What is broken may take the whole guest with it.
-	"$TOP/scripts/vm.sh" -c 4 -t 2100 "$kdir" env TEST_TIMEOUT=1500 "$TOP/tests/guest.sh" \
-		"$modules" "$clients" "$test" >"$console" 2>&1
+	run "$console" "$modules" "$(test_file "$patch")"
 	if log=$("$TOP/scripts/check-log.sh" "$console"); then
 		fail "$name: the log is not clean" "nothing was found in $console"
 	else
