@@ -82,7 +82,8 @@ check_config() {
 }
 
 build() {
-	local src=$1 out=$2 fragment=$out/fragment.config
+	local src=$1 out=$2
+	local fragment=$out/fragment.config
 	# What may have changed since is for make to find out.
 	if [ -f "$out/complete" ] && [ -z "${KSRC:-}" ] && [ "$flavour" != builtin ]; then
 		return

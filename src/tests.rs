@@ -254,7 +254,7 @@ mod suite {
     fn the_largest_timeout_does_not_wrap() {
         let hz = bindings::CONFIG_HZ;
         assert!(MAX_TIMEOUT_SECS * hz <= i32::MAX as u32);
-        assert!((MAX_TIMEOUT_SECS as u64 + 1) * hz as u64 > i32::MAX as u64);
+        assert!((u64::from(MAX_TIMEOUT_SECS) + 1) * u64::from(hz) > i32::MAX as u64);
     }
 
     #[test]
@@ -278,9 +278,9 @@ mod suite {
         assert_eq!(borrowed.l3num(), 10);
         assert_eq!(borrowed.proto().number(), 6);
         assert!(*borrowed.value().key() == name(7)?);
-        let mut lock = Alone(PhantomData);
-        assert!(borrowed.replace(&timeouts(17)?, &mut lock).is_err());
-        assert!(borrowed.replace(&timeouts(6)?, &mut lock).is_ok());
+        let lock = Alone(PhantomData);
+        assert!(borrowed.replace(&timeouts(17)?, &lock).is_err());
+        assert!(borrowed.replace(&timeouts(6)?, &lock).is_ok());
         Ok(())
     }
 

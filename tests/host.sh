@@ -16,7 +16,7 @@ name=nfnetlink_cttimeout_rust
 work=$(mktemp -d) || exit
 trap 'rm -rf "$work"' EXIT
 need_build_tools
-need_commands patch:patch
+need_commands patch:patch shellcheck:shellcheck
 cd "$TOP" || exit
 
 # build ARG...: in a copy of the sources, with all output
@@ -37,6 +37,9 @@ test_sources() {
 		--emit metadata -o "$work/fuzz.rmeta" tests/fuzz/main.rs
 	check "nor of the benchmark's client" "$CLIPPY_DRIVER" --edition 2021 -D warnings \
 		--emit metadata -o "$work/client.rmeta" tests/bench/client/main.rs
+	# Lists with commas, redirections by "exec {name}<", assignments that are meant so
+	check "shellcheck has nothing to say" shellcheck -S warning -x -P SCRIPTDIR \
+		-e SC1007,SC1083,SC2034,SC2046,SC2054,SC2093,SC2155 .ci/run $(find scripts tests -name '*.sh')
 	local file bad=
 	for file in $(find src include scripts tests -name '*.rs' -o -name '*.[ch]' -o -name '*.sh' -o -name '*.py') \
 		Kbuild Kconfig Makefile; do
@@ -316,6 +319,8 @@ plain)
 debug)
 	copy_sources
 	check "the module builds for the debug kernel without warnings" builds_silently
+	build clean >/dev/null
+	check "clippy has nothing to say of the unit tests" builds_silently CLIPPY=1 KUNIT=1
 	;;
 builtin) test_intree ;;
 esac
