@@ -10,6 +10,22 @@ use kernel::sync::rcu::Guard;
 
 /// Evidence of a read-side critical section that the caller of a C callback is in.
 ///
+/// # Examples
+///
+/// ```ignore
+/// # use kernel::sync::rcu;
+/// /// Called by C, under `rcu_read_lock()`.
+/// unsafe extern "C" fn callback() {
+///     // SAFETY: The caller holds the lock until this returns.
+///     let rcu: &rcu::Guard = unsafe { rcu::held() };
+///     // What takes a guard can be called here.
+///     # let _ = rcu;
+/// }
+/// # let _guard = rcu::read_lock();
+/// # // SAFETY: As it wants to be called.
+/// # unsafe { callback() };
+/// ```
+///
 /// # Safety
 ///
 /// The RCU read lock must be held during `'a`, by the current thread.
@@ -24,6 +40,24 @@ pub(crate) unsafe fn held<'a>() -> &'a Guard {
 ///
 /// What the pointer's writer wrote before it published the pointer with release ordering, is seen
 /// through the pointer. Unlike a load with acquire ordering, that takes no fence on most machines.
+///
+/// # Examples
+///
+/// ```ignore
+/// # use kernel::sync::{
+/// #     atomic::{Atomic, Release},
+/// #     rcu,
+/// # };
+/// let mut answer = 42;
+/// let place = Atomic::new(core::ptr::null_mut());
+/// place.store(&raw mut answer, Release);
+///
+/// let guard = rcu::read_lock();
+/// // SAFETY: An `Atomic` is accessed as a whole only.
+/// let found = unsafe { rcu::dereference(place.as_ptr(), &guard) };
+/// // SAFETY: It points to the answer, which nobody changes.
+/// assert_eq!(unsafe { *found }, 42);
+/// ```
 ///
 /// # Safety
 ///

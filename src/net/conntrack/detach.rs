@@ -2,6 +2,45 @@
 
 //! Taking timeout objects off the flows that have them.
 //!
+//! # Examples
+//!
+//! ```ignore
+//! # use kernel::{
+//! #     bindings,
+//! #     module_ref::ModuleRef,
+//! #     net::{
+//! #         conntrack::{
+//! #             detach::{detach, DetachBatch},
+//! #             l4proto::L4Proto,
+//! #             timeout::{Owner, UniqueTimeout},
+//! #         },
+//! #         netns::Net,
+//! #     },
+//! #     sync::rcu_map::RcuPointer,
+//! # };
+//! # // SAFETY: The initial namespace does not go away.
+//! # let net = unsafe { Net::from_raw(&raw const bindings::init_net) };
+//! # let udp = L4Proto::find(bindings::IPPROTO_UDP as u8).ok_or(ENOENT)?;
+//! # let object = || -> Result<_> {
+//! #     let module = ModuleRef::<LocalModule>::try_get().ok_or(ENODEV)?;
+//! #     let family = bindings::NFPROTO_IPV4 as u16;
+//! #     let unique = UniqueTimeout::new(family, udp.no_attrs()?, net, (), module, GFP_KERNEL)?;
+//! #     Ok(Owner::publish(unique))
+//! # };
+//! let owner = object()?;
+//! // No rule gets it from here on, and no flow has it then.
+//! owner.retire().map_err(|_rules| EBUSY)?;
+//! detach(owner, net);
+//!
+//! // Many of them: the flow table is walked once, in the end.
+//! let mut batch = DetachBatch::new(net);
+//! for _ in 0..3 {
+//!     batch.push(object()?);
+//! }
+//! drop(batch);
+//! # Ok::<(), Error>(())
+//! ```
+//!
 //! C header:
 //! [`include/net/netfilter/nf_conntrack_core.h`](srctree/include/net/netfilter/nf_conntrack_core.h)
 

@@ -5,6 +5,64 @@
 //! The iptables CT target and Open vSwitch call them when a rule that names a timeout policy comes
 //! or goes. There is one slot in the kernel for one implementation (`nf_ct_timeout_hook`).
 //!
+//! # Examples
+//!
+//! Objects by name, in a map for each namespace:
+//!
+//! ```ignore
+//! # use core::marker::PhantomData;
+//! # use kernel::{
+//! #     declare_pernet,
+//! #     net::{
+//! #         conntrack::{
+//! #             hooks::{self, TimeoutHooks},
+//! #             timeout::{Owner, User},
+//! #             TIMEOUT_NAME_MAX,
+//! #         },
+//! #         netns::{self, PerNet},
+//! #     },
+//! #     str::padded::PaddedStr,
+//! #     sync::{rcu, rcu_map::{Node, RcuMap, WriteLock}},
+//! # };
+//! type Name = PaddedStr<TIMEOUT_NAME_MAX>;
+//! # struct Lock(PhantomData<*mut ()>);
+//! # // SAFETY: There is no value of it, so nobody writes.
+//! # unsafe impl WriteLock for Lock {}
+//! # #[pin_data]
+//! # struct Objects {
+//! #     #[pin]
+//! #     by_name: RcuMap<Name, Owner<Node<Name>, LocalModule>, Lock>,
+//! # }
+//! # declare_pernet!(Objects);
+//! # impl PerNet for Objects {
+//! #     fn init() -> impl PinInit<Self, Error> {
+//! #         try_pin_init!(Self { by_name <- RcuMap::new() })
+//! #     }
+//! #     fn pre_exit(&self) {}
+//! # }
+//!
+//! struct Hooks;
+//!
+//! impl TimeoutHooks for Hooks {
+//!     type Module = LocalModule;
+//!     type Data = Objects; // a `PerNet` type
+//!     type Value = Node<Name>;
+//!
+//!     fn find_get(
+//!         objects: &Objects,
+//!         name: &Name,
+//!         rcu: &rcu::Guard,
+//!     ) -> Option<User<Node<Name>, LocalModule>> {
+//!         objects.by_name.get(name, rcu)?.try_use()
+//!     }
+//! }
+//!
+//! /// To be called, and the result kept, by the module. `EBUSY` if another has the hooks.
+//! fn register() -> Result<hooks::Registration<Hooks, netns::Registration<Objects>>> {
+//!     hooks::Registration::new(netns::Registration::new()?)
+//! }
+//! ```
+//!
 //! C header:
 //! [`include/net/netfilter/nf_conntrack_timeout.h`][header]
 //!

@@ -5,6 +5,81 @@
 //! Between two buffers anything can change. The cursor says where to go on, and a change of the
 //! generation makes the messages say that the dump is not of one piece (`NLM_F_DUMP_INTR`).
 //!
+//! # Examples
+//!
+//! Two totals for each namespace, which are always there:
+//!
+//! ```ignore
+//! # use kernel::{
+//! #     bindings,
+//! #     declare_pernet,
+//! #     net::{
+//! #         netns::{self, PerNet},
+//! #         nfnetlink::{
+//! #             self,
+//! #             dump::{Dump, DumpBuffer},
+//! #             Callback, RcuCommand, ReadSection, Request, Subsystem,
+//! #         },
+//! #         nlmsg::{AttrPolicy, ExtAck},
+//! #     },
+//! #     sync::{atomic::{Atomic, Relaxed}, rcu},
+//! # };
+//! # struct Totals([Atomic<u32>; 2]);
+//! # declare_pernet!(Totals);
+//! # impl PerNet for Totals {
+//! #     fn init() -> impl PinInit<Self, Error> {
+//! #         Ok::<_, Error>(Self([Atomic::new(0), Atomic::new(0)]))
+//! #     }
+//! #     fn pre_exit(&self) {}
+//! # }
+//! # struct Counters;
+//! # impl Subsystem for Counters {
+//! #     type Module = LocalModule;
+//! #     type Data = Totals;
+//! #     const NAME: &'static CStr = c"counters";
+//! #     const ID: u8 = bindings::NFNL_SUBSYS_NONE as u8;
+//! #     const POLICY: &'static [AttrPolicy] = &[AttrPolicy::unspecified()];
+//! #     const CALLBACKS: &'static [Callback<Self>] = &[Callback::rcu::<Get>()];
+//! # }
+//! struct Get;
+//!
+//! impl Dump<Counters> for Get {
+//!     type Cursor = usize;
+//!
+//!     fn generation(_totals: &Totals) -> u32 {
+//!         1
+//!     }
+//!
+//!     fn fill(
+//!         totals: &Totals,
+//!         out: &mut DumpBuffer<'_, Counters>,
+//!         next: &mut usize,
+//!         _rcu: &rcu::Guard,
+//!     ) -> Result {
+//!         while let Some(total) = totals.0.get(*next) {
+//!             // Where the buffer ends, so does this; it goes on with the next one.
+//!             out.message(0, |msg| msg.put_be32(2, total.load(Relaxed)))?;
+//!             *next += 1;
+//!         }
+//!         Ok(())
+//!     }
+//! }
+//!
+//! impl RcuCommand<Counters> for Get {
+//!     fn call(req: Request<'_, Counters>, _ack: &mut ExtAck<'_>, rcu: ReadSection) -> Result {
+//!         if !req.is_dump() {
+//!             return Err(EOPNOTSUPP);
+//!         }
+//!         req.start_dump::<Get>(rcu)
+//!     }
+//! }
+//!
+//! let counters: nfnetlink::Registration<Counters, _> =
+//!     nfnetlink::Registration::new(netns::Registration::<Totals>::new()?)?;
+//! # drop(counters);
+//! # Ok::<(), Error>(())
+//! ```
+//!
 //! C header: [`include/linux/netlink.h`](srctree/include/linux/netlink.h)
 
 use core::{
