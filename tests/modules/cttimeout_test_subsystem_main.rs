@@ -27,16 +27,20 @@ mod sync;
 
 use kernel::{
     prelude::*,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        rcu, //
     },
 };
 
 use crate::net::{
     netlink::{
         AttrPolicy,
-        ExtAck, //
+        ExtAck,
+        Message, //
     },
     netns::{
         self,
@@ -44,6 +48,10 @@ use crate::net::{
     },
     nfnetlink::{
         self,
+        dump::{
+            Dump,
+            DumpBuffer, //
+        },
         Callback,
         Locked,
         MutexCommand,
@@ -112,13 +120,43 @@ impl MutexCommand<Totals> for Add {
     }
 }
 
-/// Answers with the total.
+/// Answers with the total, or with all that there are, which is one.
 struct Get;
 
 impl RcuCommand<Totals> for Get {
-    fn call(req: Request<'_, Totals>, _ack: &mut ExtAck<'_>, _rcu: ReadSection) -> Result {
-        req.reply(1, |msg| msg.put_be32(NUMBER, req.data().0.load(Relaxed)))
+    fn call(req: Request<'_, Totals>, _ack: &mut ExtAck<'_>, rcu: ReadSection) -> Result {
+        if req.is_dump() {
+            return req.start_dump::<Get>(rcu);
+        }
+        req.reply(1, |msg| put(msg, req.data()))
     }
+}
+
+impl Dump<Totals> for Get {
+    /// How many were sent.
+    type Cursor = u32;
+
+    /// None comes or goes.
+    fn generation(_total: &Total) -> u32 {
+        1
+    }
+
+    fn fill(
+        total: &Total,
+        out: &mut DumpBuffer<'_, Totals>,
+        sent: &mut u32,
+        _rcu: &rcu::Guard,
+    ) -> Result {
+        if *sent == 0 {
+            out.message(1, |msg| put(msg, total))?;
+            *sent += 1;
+        }
+        Ok(())
+    }
+}
+
+fn put(msg: &mut Message<'_>, total: &Total) -> Result {
+    msg.put_be32(NUMBER, total.0.load(Relaxed))
 }
 
 struct TotalsModule {

@@ -23,7 +23,7 @@ mark_log() { mark=$(($(dmesg | wc -l) + 1)); }
 choose() { echo "$1" >"$MODCONF/choice.conf"; }
 
 # totals: what the other subsystem answers when a number is added, then too large a
-# one, and when it is asked for the total
+# one, and when it is asked for the total, and for all that there are
 totals() {
 	in_ns "$1" python3 -c '
 import nfnl, struct
@@ -31,7 +31,11 @@ s = nfnl.Socket()
 for number in 42, 2**32 - 1:
     answer = s.request(0, nfnl.attr(1, struct.pack(">I", number)))
     print(answer.errno_name, answer.text, answer.offset)
-print(nfnl.parse(s.request(1).messages[0].payload[4:])[1].hex())'
+answers = [s.request(1)]
+s.send(s.build(1, flags=nfnl.F_DUMP))
+answers.append(s.collect(s.seq))
+for answer in answers:
+    print(*[nfnl.parse(message.payload[4:])[1].hex() for message in answer.messages])'
 }
 
 # half_read_dump: unloads while a dump waits to be read, then after it; the
@@ -140,6 +144,7 @@ check_fails "and its hook, too" "" \
 	in_ns "$NS" iptables -t raw -A OUTPUT -p tcp -j CT --timeout web
 check_eq "the other subsystem works" "$(totals "$NS")" "0 None None
 ERANGE the total would be too large 20
+0000002a
 0000002a"
 check_eq "in each namespace on its own" "$(totals "$NS-late" | tail -n 1)" 0000002a
 check "it can be unloaded" unload "$OTHER"
