@@ -38,6 +38,7 @@ author() {
 	elif name=$(git -C "$TOP" config user.name) && email=$(git -C "$TOP" config user.email); then
 		echo "$name <$email>"
 	else
+		say "note: git knows no user here, so the patches are the package maintainer's; AUTHOR= names another"
 		sed -n 's/^Maintainer: //p' "$TOP/packaging/debian/control"
 	fi
 }
