@@ -10,9 +10,9 @@
 . ../lib/conntrack.sh
 
 A=cttimeout-a B=cttimeout-b
-ROUNDS=20 IDLE=2000 WORKERS=4
-# A kernel that checks every access is slow, and needs less of it to find a fault;
-# five rounds are one for each way in which a namespace ends below.
+# Ten rounds are one for each way in which a namespace ends below, with each back end.
+ROUNDS=10 IDLE=2000 WORKERS=4
+# A kernel that checks every access is slow, and needs less of it to find a fault.
 ! zgrep -q '^CONFIG_KASAN=y' /proc/config.gz || ROUNDS=5 IDLE=100 WORKERS=2
 
 references() { cat "/sys/module/$MODULE/refcnt"; }
