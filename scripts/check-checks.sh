@@ -30,10 +30,11 @@ build() {
 	"$copy/scripts/module.sh" "$kdir" TEST_MODULES=1
 }
 
-# run CONSOLE MODULE_DIR TEST...: what is broken may take the whole guest with it
+# run CONSOLE MODULE_DIR TEST...: what is broken may take the whole guest with it, which
+# then is to end at once, with all that the kernel had to say on the console
 run() {
 	say "    running ${*:3} (minutes; console: $1)"
-	"$TOP/scripts/vm.sh" -c 4 -t 2100 "$kdir" env TEST_TIMEOUT=1500 "$TOP/tests/guest.sh" \
+	"$TOP/scripts/vm.sh" -c 4 -t 2100 -a oops=panic -a ignore_loglevel "$kdir" env TEST_TIMEOUT=1500 "$TOP/tests/guest.sh" \
 		"$2" "$clients" "${@:3}" >"$1" 2>&1
 }
 

@@ -63,7 +63,8 @@ log=$(sed -n '/--- kmemleak begins ---/,/--- kmemleak ends ---/p
 found=$(awk -v failing="$failing" "$excused" <<<"$log" | grep -E "$reports" | grep -vE "$harmless")
 # From its first line to its last
 { [ -n "$part" ] || grep -q 'Linux version' <<<"$log"; } && grep -q -- '--- kernel log ends ---' <<<"$log" || {
-	[ -z "$found" ] || head -n 40 <<<"$found"
+	# What is left of it, and what was said on the console before the guest died
+	{ echo "$found"; grep -aE "$reports" "$1" | grep -avE "$harmless"; } | grep . | head -n 40
 	echo "the guest's kernel log is not complete; the console ends with:"
 	tail -n 40 "$1"
 	exit 1
