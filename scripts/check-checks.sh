@@ -34,8 +34,8 @@ build() {
 # then is to end at once, with all that the kernel had to say on the console
 run() {
 	say "    running ${*:3} (minutes; console: $1)"
-	"$TOP/scripts/vm.sh" -c 4 -t 2100 -a oops=panic -a ignore_loglevel "$kdir" env TEST_TIMEOUT=1500 "$TOP/tests/guest.sh" \
-		"$2" "$clients" "${@:3}" >"$1" 2>&1
+	"$TOP/scripts/vm.sh" -c 4 -t 2100 -a oops=panic -a ignore_loglevel "$kdir" \
+		env TEST_TIMEOUT=1500 "$TOP/tests/guest.sh" "$2" "$clients" "${@:3}" >"$1" 2>&1
 }
 
 # test_file PATCH: of the test that is to be run

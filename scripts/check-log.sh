@@ -58,13 +58,16 @@ failing=
 ! grep -q '# Subtest: cttimeout_failslab' "$1" || failing=1
 reports+='|error code is -([02-9]|1$|1[013-9]|12[0-9])'
 
+# Prints the reports among the lines that it reads.
+reported() { awk -v failing="$failing" "$excused" | grep -aE "$reports" | grep -avE "$harmless"; }
+
 log=$(sed -n '/--- kmemleak begins ---/,/--- kmemleak ends ---/p
 	/--- kernel log begins ---/,/--- kernel log ends ---/p' "$1")
-found=$(awk -v failing="$failing" "$excused" <<<"$log" | grep -E "$reports" | grep -vE "$harmless")
+found=$(reported <<<"$log")
 # From its first line to its last
 { [ -n "$part" ] || grep -q 'Linux version' <<<"$log"; } && grep -q -- '--- kernel log ends ---' <<<"$log" || {
-	# What is left of it, and what was said on the console before the guest died
-	{ echo "$found"; grep -aE "$reports" "$1" | grep -avE "$harmless"; } | grep . | head -n 40
+	# On the console is what is left of it, and what was said before the guest died.
+	reported <"$1" | head -n 40
 	echo "the guest's kernel log is not complete; the console ends with:"
 	tail -n 40 "$1"
 	exit 1

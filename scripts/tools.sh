@@ -251,12 +251,13 @@ need_vm_tools() {
 need_foreign_vm_tools() {
 	case $1 in
 	s390x)
-		have qemu-system-s390x || apt_refresh
+		have qemu-system-s390x && return
+		apt_refresh
 		# A package of its own since Debian 13
 		if apt_candidate qemu-system-s390x >/dev/null; then
-			need_commands qemu-system-s390x:qemu-system-s390x
+			apt_install qemu-system-s390x
 		else
-			need_commands qemu-system-s390x:qemu-system-misc
+			apt_install qemu-system-misc
 		fi
 		;;
 	arm64) need_commands qemu-system-aarch64:qemu-system-arm ;;

@@ -10,6 +10,7 @@ import errno
 import os
 import socket
 import struct
+import time
 import sys
 
 NETLINK_NETFILTER = 12
@@ -225,6 +226,16 @@ class Socket:
     def state(self):
         """All policies, comparable."""
         return [(p.name, p.l3num, p.l4proto, p.use, p.values) for p in self.dump().policies]
+
+
+def settled(function, expected):
+    """What the function returns, as soon as it is as expected: some things come to their end a
+    while later."""
+    for _ in range(300):
+        if (result := function()) == expected:
+            break
+        time.sleep(0.1)
+    return result
 
 
 class Ktap:

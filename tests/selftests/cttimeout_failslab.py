@@ -197,6 +197,13 @@ def many():
     s.flush()
 
 
+def send_to(*ports):
+    """A packet each, which makes a flow."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        for port in ports:
+            udp.sendto(b"a packet", ("127.0.0.1", port))
+
+
 NAMES = "p1", "p2", "p3"
 
 
@@ -218,9 +225,7 @@ def rules_and_flows():
         for text in NAMES:
             s.create(text, 17, {nfnl.UDP_UNREPLIED: 900})
         rules.put()
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-            for port in 9001, 9002, 9003:
-                udp.sendto(b"a packet", ("127.0.0.1", port))
+        send_to(9001, 9002, 9003)
         none.put()
         return s.flush
 
@@ -232,13 +237,10 @@ def rules_and_flows():
     t.equal("none is left", s.state(), [])
 
 
-def has_use(text, use):
+def await_unused(text):
     """Who gives up a rule need not wait until it is gone."""
-    for _ in range(300):
-        if s.get(text).use == use:
-            return
-        time.sleep(0.1)
-    raise TimeoutError(f"{text} is used {s.get(text).use} times, and not {use}")
+    if nfnl.settled(lambda: s.get(text).use, 1) != 1:
+        raise TimeoutError(f"{text} is used {s.get(text).use} times")
 
 
 def nftables():
@@ -247,7 +249,7 @@ def nftables():
 
     def prepare():
         subprocess.run(["iptables-nft", "-t", "raw", "-F"], check=True)
-        has_use("nft", 1)
+        await_unused("nft")
         return Program("iptables-nft", "-t", "raw", "-A", "OUTPUT", "-p", "udp", "-j", "CT", "--timeout", "nft")
 
     with below("nfnetlink_rcv"):
@@ -261,15 +263,14 @@ def open_vswitch():
     if not os.path.exists(dpctl):
         t.skip("a flow of Open vSwitch", "openvswitch-switch cannot be installed here")
         return
-    modprobe = ["modprobe", "-d", os.environ["MODROOT"], "-C", os.environ["MODCONF"]]
-    subprocess.run([*modprobe, "openvswitch"], check=True)
+    subprocess.run(["bash", "-c", "load openvswitch"], check=True)
     new_namespace()
     s.create("ovs", 17, {nfnl.UDP_UNREPLIED: 900})
     subprocess.run([dpctl, "add-dp", "cttimeout"], check=True)
 
     def prepare():
         subprocess.run([dpctl, "del-flows", "cttimeout"], check=True)
-        has_use("ovs", 1)
+        await_unused("ovs")
         return Program(dpctl, "add-flow", "cttimeout", "in_port(0),eth(),eth_type(0x0800),ipv4(proto=17),udp()",
                        "ct(commit,timeout=ovs)")
 
@@ -279,7 +280,7 @@ def open_vswitch():
     prepare()
     s.flush()
     subprocess.run([dpctl, "del-dp", "cttimeout"], check=True)
-    subprocess.run([*modprobe, "-r", "openvswitch"], check=True)
+    subprocess.run(["bash", "-c", "unload openvswitch"], check=True)
 
 
 def namespaces():
@@ -345,8 +346,7 @@ def detaching():
         s.flush()
         s.create("web", 17, {nfnl.UDP_UNREPLIED: 900})
         rules.put()
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-            udp.sendto(b"a packet", ("127.0.0.1", 9001))
+        send_to(9001)
         return call
 
     sweep("delete of a policy in use, with detach_in_use", lambda: prepare(lambda: s.delete("web")), s.state)

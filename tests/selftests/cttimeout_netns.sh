@@ -10,7 +10,7 @@
 . ../lib/conntrack.sh
 
 A=cttimeout-a B=cttimeout-b
-# Ten rounds are one for each way in which a namespace ends below, with each back end.
+# Five rounds are one for each way in which a namespace ends below, ten one with each back end.
 ROUNDS=10 IDLE=2000 WORKERS=4
 # A kernel that checks every access is slow, and needs less of it to find a fault.
 ! zgrep -q '^CONFIG_KASAN=y' /proc/config.gz || ROUNDS=5 IDLE=100 WORKERS=2

@@ -199,16 +199,6 @@ def reload(unload):
         reloaded.value = 1
 
 
-def settled(function, expected):
-    """What the function returns, as soon as it is as expected: some things come to their end a
-    while later."""
-    for _ in range(300):
-        if (result := function()) == expected:
-            break
-        time.sleep(0.1)
-    return result
-
-
 def references():
     with open(f"/sys/module/{MODULE}/refcnt") as file:
         return int(file.read())
@@ -254,7 +244,7 @@ tables[1].put()
 t.equal("each policy counts the rules that there are now",
         {p.name: p.use for p in s.dump().policies},
         {text: 2 if text in NAMES[:3] else 1 for text in NAMES})
-t.equal("the module has a reference for each policy", settled(references, 6), 6)
+t.equal("the module has a reference for each policy", nfnl.settled(references, 6), 6)
 tables[0].put()
 t.equal("without rules, each policy is used by none", {p.use for p in s.dump().policies} - {1},
         set())
@@ -263,7 +253,7 @@ s.create("stays", 17)
 t.equal(f"a policy is found while the table grows and shrinks {ROUNDS // 5} times",
         together(growing, finding, finding), "")
 t.equal("and then it goes", s.delete("stays").error, 0)
-t.equal("nothing refers to the module", settled(references, 0), 0)
+t.equal("nothing refers to the module", nfnl.settled(references, 0), 0)
 subprocess.run(["conntrack", "-F"], stderr=subprocess.DEVNULL, check=True)
 
 
@@ -276,7 +266,7 @@ def added():
 
 
 t.equal(f"there are no more flows than before, two namespaces, and of other objects at most {OTHERS}",
-        settled(added, {}), {})
+        nfnl.settled(added, {}), {})
 t.equal(f"the module is unloaded {ROUNDS // 10} times while clients call",
         together(lambda: reload(lambda: runner("unload")), callers, callers, callers, rule_makers), "")
 t.equal("it works", (s.create("web").error, s.flush().error), (0, 0))
@@ -289,9 +279,9 @@ reloaded.value = 0
 t.equal(f"it is unloaded {ROUNDS // 10} times as soon as the last rule of a deleted policy has gone",
         together(lambda: reload(unload_at_once), last_rules), "")
 t.check("that had rules in between", held.value >= ROUNDS // 10, held.value)
-t.equal("and works", (s.create("web").error, s.flush().error, settled(references, 0)), (0, 0, 0))
+t.equal("and works", (s.create("web").error, s.flush().error, nfnl.settled(references, 0)), (0, 0, 0))
 os.unlink(OPTIONS)
 t.check("it can be loaded as it was", runner("unload") and runner("load"))
 subprocess.run(["conntrack", "-F"], stderr=subprocess.DEVNULL, check=True)
-t.equal("nothing is left of that, either", settled(added, {}), {})
+t.equal("nothing is left of that, either", nfnl.settled(added, {}), {})
 t.finish()
