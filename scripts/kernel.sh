@@ -185,10 +185,10 @@ case $flavour in
 	check_config "$2" "$3"
 	exit
 	;;
-plain | builtin | bench) estimate="8 min" ;;
-debug) estimate="11 min" ;;
-s390x | arm64) estimate="8 min" ;;
-uml) estimate="6 min" ;;
+plain | builtin | bench) estimate="8 to 20 min" ;;
+debug) estimate="11 to 25 min" ;;
+s390x | arm64) estimate="8 to 20 min" ;;
+uml) estimate="6 to 12 min" ;;
 *) die "usage: kernel.sh [plain|debug|builtin|bench|uml|s390x|arm64]" ;;
 esac
 
