@@ -112,18 +112,41 @@ need_rustc() {
 	die "please install rustc >= $RUST_MIN together with its library source (rust-src)"
 }
 
+# of_rustc: "web" if the compiler is from Debian's packages with that in their name,
+# "plain" if from those without; fails if it is no package's
+of_rustc() {
+	case $(dpkg -S "$(readlink -f "$RUSTC")" 2>/dev/null) in
+	rustc-web:*) echo web ;;
+	rustc:*) echo plain ;;
+	*) return 1 ;;
+	esac
+}
+
 # rustfmt and clippy live beside the compiler they belong to.
 need_rust_linters() {
 	local dir
 	dir=$(dirname "$RUSTC")
 	if [ ! -x "$dir/rustfmt" ] || [ ! -x "$dir/clippy-driver" ]; then
-		case $(dpkg -S "$(readlink -f "$RUSTC")" 2>/dev/null) in
-		rustc-web:*) apt_install rustfmt-web rust-web-clippy ;;
-		rustc:*) apt_install rustfmt rust-clippy ;;
+		case $(of_rustc) in
+		web) apt_install rustfmt-web rust-web-clippy ;;
+		plain) apt_install rustfmt rust-clippy ;;
 		*) die "please install rustfmt and clippy for $RUSTC" ;;
 		esac
 	fi
 	RUSTFMT=$dir/rustfmt CLIPPY_DRIVER=$dir/clippy-driver
+}
+
+# find_rust_analyzer: sets RUST_ANALYZER, if there is one for the compiler. rustup's
+# command of that name may be there without the program that it stands for.
+find_rust_analyzer() {
+	local package=rust-analyzer
+	RUST_ANALYZER=$(dirname "$RUSTC")/rust-analyzer
+	if [ ! -x "$RUST_ANALYZER" ] && [ -n "$(of_rustc)" ]; then
+		[ "$(of_rustc)" = plain ] || package=rust-web-analyzer
+		apt_refresh
+		! apt_candidate "$package" >/dev/null || apt_install "$package"
+	fi
+	"$RUST_ANALYZER" --version >/dev/null 2>&1
 }
 
 llvm_is_there() {
