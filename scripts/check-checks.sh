@@ -26,7 +26,7 @@ results=$(mktemp -d "$CACHE/results/broken-$(date +%Y%m%d-%H%M%S).XXXX")
 build() {
 	rm -rf "$copy" && mkdir "$copy" &&
 		cp -r "$TOP"/{Kbuild,Kconfig,Makefile,include,src,scripts,tests} "$copy" || return
-	[ $# -eq 0 ] || patch -d "$copy" -p1 <"$1" >&2 || return
+	[ $# -eq 0 ] || patch -d "$copy" -F 0 -p1 <"$1" >&2 || return
 	"$copy/scripts/module.sh" "$kdir" TEST_MODULES=1
 }
 

@@ -256,7 +256,7 @@ test_graft() {
 test_broken() {
 	local patch test
 	for patch in tests/broken/*.patch; do
-		check "${patch##*/} applies" patch --dry-run -s -p1 -i "$patch"
+		check "${patch##*/} applies as it is" patch --dry-run -s -F 0 -p1 -i "$patch"
 		test=$(sed -n 's/^Test: //p' "$patch")
 		check "${patch##*/} names a test" compgen -G "tests/selftests/${test:-none}.*"
 		check "${patch##*/} says what to expect" grep -q '^Expect: .' "$patch"
