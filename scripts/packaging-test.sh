@@ -22,7 +22,7 @@ module=nfnetlink_cttimeout_rust
 if [ "${1:-}" != --in-namespace ]; then
 	kdir=$("$TOP/scripts/kernel.sh" plain) || exit
 	need_build_tools
-	need_commands debootstrap:debootstrap unshare:util-linux
+	need_commands debootstrap:debootstrap unshare:util-linux openssl:openssl
 	export RUSTC BINDGEN LLVM_MAJOR
 	mkdir -p "$CACHE/chroot"
 	work=$(mktemp -d "$CACHE/chroot/packaging.XXXXXX")
@@ -31,7 +31,7 @@ if [ "${1:-}" != --in-namespace ]; then
 	exit
 fi
 
-kdir=$2 root=$3/root
+kdir=$2 work=$3 root=$3/root
 # A build directory's Makefile leads to the source; a build in the source is it.
 source=$(sed -n 's/^include \(.*\)\/Makefile$/\1/p' "$kdir/Makefile")
 release=$("${MAKE:-make}" -s -C "$kdir" kernelrelease) || exit
@@ -56,7 +56,10 @@ clean_debian() {
 	mkdir -p "$root"
 	rustc=$(dpkg -S "$(readlink -f "$RUSTC")" 2>/dev/null | cut -d: -f1)
 	[ -n "$rustc" ] || die "RUSTC=$RUSTC is from no Debian package, so that the clean Debian cannot have it"
-	archive=$CACHE/chroot/$suite-$rustc-$(dpkg-query -W -f '${Version}' "$rustc")-clang-$LLVM_MAJOR.tar
+	archive=$CACHE/chroot/$suite-$({
+		declare -f bare_debian install_tools
+		dpkg-query -W -f '${Package} ${Version}' "$rustc" "clang-$LLVM_MAJOR"
+	} | sha256sum | cut -c1-16).tar
 	if [ ! -f "$archive" ]; then
 		step "making a bare Debian $suite" "1 min" "$log-debootstrap.log" bare_debian "$root"
 		step "installing the tools there" "3 min" "$log-tools.log" install_tools "$rustc"
@@ -87,7 +90,7 @@ install_tools() {
 	cp /etc/resolv.conf "$root/etc/"
 	in_root apt-get update && in_root apt-get -y dist-upgrade &&
 		in_root apt-get -y --no-install-recommends install build-essential debhelper dh-dkms \
-			lintian kmod cpio nfct netbase \
+			lintian kmod cpio nfct netbase openssl \
 			"$1" "clang-$LLVM_MAJOR" "lld-$LLVM_MAJOR" "llvm-$LLVM_MAJOR" "libclang1-$LLVM_MAJOR"
 }
 
@@ -149,6 +152,29 @@ check "dkms build" in_root dkms build "$package/$version" -k "$release"
 check "dkms install" in_root dkms install "$package/$version" -k "$release"
 check_eq "installs it" "$(installed_module)" "updates/dkms/$module.ko"
 
+# Where modules are signed: with a sign-file, which kernels with CONFIG_MODULE_SIG have in
+# their build directory, DKMS makes a key, once, and signs what it builds.
+signature_is_right() {
+	local ko=$root/lib/modules/$release/updates/dkms/$module.ko extract=$source/scripts/extract-module-sig.pl
+	perl "$extract" -0 "$ko" >"$work/content" && perl "$extract" -s "$ko" >"$work/signature" &&
+		openssl x509 -inform DER -in "$root/var/lib/dkms/mok.pub" -out "$work/certificate" &&
+		openssl cms -verify -binary -inform DER -in "$work/signature" -content "$work/content" \
+			-certfile "$work/certificate" -nointern -noverify -out "$work/signed"
+}
+signer() { in_root modinfo -k "$release" -F signer "$module"; }
+check_eq "without a sign-file, the module is not signed" "$(signer)" ""
+check "the kernel's sign-file can be built" gcc -idirafter "$source/include/uapi" \
+	-o "$root/usr/local/bin/sign-file" "$source/scripts/sign-file.c" -lcrypto
+echo "sign_file=/usr/local/bin/sign-file" >>"$root/etc/dkms/framework.conf"
+check "DKMS builds once more" in_root dkms build --force "$package/$version" -k "$release"
+check "and installs it" in_root dkms install --force "$package/$version" -k "$release"
+check_eq "now, the module is signed with DKMS's key" "$(signer)" "DKMS module signing key"
+check "by a signature of all that it is" signature_is_right
+printf X | dd of="$root/lib/modules/$release/updates/dkms/$module.ko" bs=1 seek=8192 conv=notrunc status=none
+check_fails "but not of a byte more" "erification failure" signature_is_right
+check "the signed module can be installed again" in_root dkms install --force "$package/$version" -k "$release"
+check "and is whole" signature_is_right
+
 # Kernels that it is not for
 other=$root/lib/modules/$release-other
 cp -r "$root/lib/modules/$release" "$other" && rm "$other/build"
@@ -160,7 +186,7 @@ check_eq "in a way that installers take for no failure" "$?" 77
 rm -r "$other"
 
 # The guest's root file system is the machine's, so that it sees this one, too.
-console=$3/console
+console=$work/console
 "$TOP/scripts/vm.sh" -t 600 "$kdir" "$TOP/tests/packaging.sh" "$root" "$package/$version" >"$console" 2>&1
 status=$?
 sed -n '/^--- tests begin/,/^--- kernel log begins/{/^---/!p}' "$console" | sed 's/^/    /'
