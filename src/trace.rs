@@ -24,6 +24,7 @@ use crate::{
         netns::Net,
     },
     str::PaddedStr,
+    sync::rcu_map::Node,
 };
 
 /// Hits a tracepoint if somebody traces; evaluates the arguments only then.
@@ -67,6 +68,9 @@ fn out_of_line(action: impl FnOnce()) {
 /// The name of a policy.
 type Name = PaddedStr<TIMEOUT_NAME_MAX>;
 
+/// A policy, which knows its name.
+type Policy<'a, M> = TimeoutRef<'a, Node<Name>, M>;
+
 /// A request has created a policy.
 #[inline(always)]
 pub(crate) fn create(net: &Net, name: &Name, l3num: u16, proto: L4Proto) {
@@ -80,10 +84,10 @@ pub(crate) fn create(net: &Net, name: &Name, l3num: u16, proto: L4Proto) {
 
 /// A request has replaced the timeouts of a policy.
 #[inline(always)]
-pub(crate) fn replace<T, M: ModuleMetadata>(net: &Net, name: &Name, policy: TimeoutRef<'_, T, M>) {
+pub(crate) fn replace<M: ModuleMetadata>(net: &Net, policy: Policy<'_, M>) {
     hit!(cttimeout_replace(
         net: net.as_raw(),
-        name: name.as_c_str().as_char_ptr(),
+        name: policy.value().key().as_c_str().as_char_ptr(),
         l3num: policy.l3num(),
         proto: policy.proto().number()
     ));
@@ -91,10 +95,10 @@ pub(crate) fn replace<T, M: ModuleMetadata>(net: &Net, name: &Name, policy: Time
 
 /// A request has deleted a policy.
 #[inline(always)]
-pub(crate) fn delete<T, M: ModuleMetadata>(net: &Net, name: &Name, policy: TimeoutRef<'_, T, M>) {
+pub(crate) fn delete<M: ModuleMetadata>(net: &Net, policy: Policy<'_, M>) {
     hit!(cttimeout_delete(
         net: net.as_raw(),
-        name: name.as_c_str().as_char_ptr(),
+        name: policy.value().key().as_c_str().as_char_ptr(),
         l3num: policy.l3num(),
         proto: policy.proto().number()
     ));
@@ -102,18 +106,18 @@ pub(crate) fn delete<T, M: ModuleMetadata>(net: &Net, name: &Name, policy: Timeo
 
 /// A rule has got a policy, which has so many users now.
 #[inline(always)]
-pub(crate) fn hold<T, M: ModuleMetadata>(name: &Name, policy: TimeoutRef<'_, T, M>) {
+pub(crate) fn hold<M: ModuleMetadata>(policy: Policy<'_, M>) {
     hit!(cttimeout_hold(
-        name: name.as_c_str().as_char_ptr(),
+        name: policy.value().key().as_c_str().as_char_ptr(),
         users: policy.users()
     ));
 }
 
 /// A rule lets go of a policy, which has so many users without it.
 #[inline(always)]
-pub(crate) fn release<T, M: ModuleMetadata>(name: &Name, policy: TimeoutRef<'_, T, M>) {
+pub(crate) fn release<M: ModuleMetadata>(policy: Policy<'_, M>) {
     hit!(cttimeout_release(
-        name: name.as_c_str().as_char_ptr(),
+        name: policy.value().key().as_c_str().as_char_ptr(),
         users: policy.users().saturating_sub(1)
     ));
 }

@@ -22,8 +22,7 @@ use super::{
     policy::{
         retire,
         Entry,
-        Name,
-        PolicyRef, //
+        Name, //
     },
     table::{
         Cursor,
@@ -150,7 +149,7 @@ fn replace<'a>(
         .timeouts(policy.proto(), &mut table, ack)?
         .to_timeouts(req.net())?;
     policy.replace(&timeouts, lock)?;
-    trace::replace(req.net(), policy.value().key(), policy);
+    trace::replace(req.net(), policy);
     Ok(())
 }
 
@@ -247,13 +246,9 @@ fn delete<'a>(
         .with_owner(retire)
         .map_err(|reason| Refusal::at(name_attr, reason))?;
     let policy = found.remove();
-    trace_delete(req, policy.borrow());
+    trace::delete(req.net(), policy.borrow());
     detach(policy, req.net());
     Ok(())
-}
-
-fn trace_delete(req: &Req<'_>, policy: PolicyRef<'_>) {
-    trace::delete(req.net(), policy.value().key(), policy);
 }
 
 fn flush(req: &Req<'_>, ack: &mut ExtAck<'_>, lock: &mut Locked<CtTimeout>) {
@@ -267,7 +262,7 @@ fn flush(req: &Req<'_>, ack: &mut ExtAck<'_>, lock: &mut Locked<CtTimeout>) {
             retired
         },
         |policy| {
-            trace_delete(req, policy.borrow());
+            trace::delete(req.net(), policy.borrow());
             batch.push(policy);
         },
     );

@@ -30,12 +30,11 @@ impl TimeoutHooks for Rules {
     fn find_get(policies: &Policies, name: &Name, rcu: &rcu::Guard) -> Option<RulePolicy> {
         let policy = policies.get(name, rcu)?;
         let user = policy.try_use()?;
-        trace::hold(name, policy);
+        trace::hold(policy);
         Some(user)
     }
 
     fn put(policy: RulePolicy) {
-        let found = policy.borrow();
-        trace::release(found.value().key(), found);
+        trace::release(policy.borrow());
     }
 }
