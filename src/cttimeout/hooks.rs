@@ -27,6 +27,7 @@ impl TimeoutHooks for Rules {
     type Data = Policies;
     type Value = Entry;
 
+    #[inline]
     fn find_get(policies: &Policies, name: &Name, rcu: &rcu::Guard) -> Option<RulePolicy> {
         let policy = policies.get(name, rcu)?;
         let user = policy.try_use()?;
@@ -34,6 +35,7 @@ impl TimeoutHooks for Rules {
         Some(user)
     }
 
+    #[inline]
     fn put(policy: RulePolicy) {
         trace::release(policy.borrow());
     }
