@@ -64,7 +64,9 @@ struct CtTimeoutModule {
 impl kernel::Module for CtTimeoutModule {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         let data = netns::Registration::new()?;
-        let hooks = hooks::Registration::new(data).inspect_err(|_| {
+        // SAFETY: It goes when the module does, whose value has it, or below, when that cannot begin: without
+        // commands, nobody has made a policy.
+        let hooks = unsafe { hooks::Registration::new(data) }.inspect_err(|_| {
             pr_err!("the conntrack timeout hook is taken; is nfnetlink_cttimeout loaded?\n");
         })?;
         let commands = nfnetlink::Registration::new(hooks).inspect_err(|_| {

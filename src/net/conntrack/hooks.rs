@@ -57,9 +57,18 @@
 //!     }
 //! }
 //!
-//! /// To be called, and the result kept, by the module. `EBUSY` if another has the hooks.
-//! fn register() -> Result<hooks::Registration<Hooks, netns::Registration<Objects>>> {
-//!     hooks::Registration::new(netns::Registration::new()?)
+//! struct Module {
+//!     _hooks: hooks::Registration<Hooks, netns::Registration<Objects>>,
+//! }
+//!
+//! impl Module {
+//!     /// `EBUSY` if another module has the hooks.
+//!     fn init() -> Result<Self> {
+//!         let data = netns::Registration::new()?;
+//!         // SAFETY: The module has it, and lives until it ends.
+//!         let hooks = unsafe { hooks::Registration::new(data)? };
+//!         Ok(Self { _hooks: hooks })
+//!     }
 //! }
 //! ```
 //!
@@ -132,9 +141,11 @@ pub(crate) trait TimeoutHooks: Send + Sync + 'static {
 /// Hooks that are installed, standing on `P`, which provides their per-namespace data.
 ///
 /// When it is dropped, the slot is cleared, those who are using it are waited for, and then `P`
-/// goes. That is for the module to do when it ends, and not before: a rule gives its object back to
-/// whatever is in the slot by then, and the reference to the module that an object's users have is what
-/// keeps it there.
+/// goes. By then no rule has an object any more: see [`new`](Self::new).
+///
+/// # Invariants
+///
+/// As long as a rule has an object that it got through the hooks, they are in the slot.
 pub(crate) struct Registration<H: TimeoutHooks, P: Provides<H::Data>> {
     hooks: &'static bindings::nf_ct_timeout_hooks,
     _below: P,
@@ -159,10 +170,17 @@ impl<H: TimeoutHooks, P: Provides<H::Data>> Registration<H, P> {
     /// Installs the hooks.
     ///
     /// Fails with `EBUSY` if others are installed; `below` is dropped then.
-    pub(crate) fn new(below: P) -> Result<Self> {
+    ///
+    /// # Safety
+    ///
+    /// The registration must be kept until the module `H::Module` ends, or fails to begin before anybody
+    /// could find an object. A rule gives its object back to whatever is in the slot by then; that these
+    /// hooks are, is what the reference to the module that comes with the object is for.
+    pub(crate) unsafe fn new(below: P) -> Result<Self> {
         // Full ordering: who finds the hooks in the slot finds what they rely on.
         let hooks: &'static _ = &Self::HOOKS;
         match slot().cmpxchg(ptr::null(), hooks, Full) {
+            // INVARIANT: They are there now, and stay as long as the module does, by the caller's promise.
             Ok(_) => Ok(Self {
                 hooks,
                 _below: below,
@@ -203,8 +221,8 @@ impl<H: TimeoutHooks, P: Provides<H::Data>> Registration<H, P> {
         if let Some(timeout) = NonNull::new(timeout) {
             // From when the user is given back, nothing of ours keeps the module, but the caller's read-side
             // section does: see `drop`.
-            // SAFETY: It comes from `into_c` in `find_get`, of these hooks: what kept the module until here
-            // kept them in the slot. It is given back here.
+            // SAFETY: It comes from `into_c` in `find_get`, of these hooks, by the type invariant. It is given
+            // back here.
             H::put(unsafe { User::from_c(timeout) });
         }
     }
