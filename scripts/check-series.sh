@@ -2,15 +2,16 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # make check-series: makes the patch series, applies it to the kernel source as it is,
-# and builds the kernel after each patch, without a warning; then lets clippy and
-# rustdoc look at it, boots it with the module built in and as a module, and runs
-# the series' selftests as the kernel runs its own. Prints KTAP.
+# and builds the kernel after each patch, without a warning, and its Rust parts with
+# options off that the patches depend on; then lets clippy and rustdoc look at it,
+# boots it with the module built in and as a module, and runs the series' selftests
+# as the kernel runs its own. Prints KTAP.
 #
 # The kernel is the "builtin" one of kernel.sh, in whose directory all this is done:
 # first as it was, then with one patch after the other. KDIR= names another, built
 # in a copy of the source that may be changed; KSRC= is the source as it is then.
 #
-# usage: check-series.sh [patches|lint|builtin|module]...   (only that)
+# usage: check-series.sh [patches|options|lint|builtin|module]...   (only that)
 
 . "$(dirname "$0")/lib.sh"
 . "$TOP/scripts/tools.sh"
@@ -19,6 +20,7 @@
 . "$TOP/tests/lib/series.sh"
 
 need_build_tools
+need_commands bpftrace:bpftrace
 source=$("$TOP/scripts/kernel.sh" --source) || exit
 build=$("$TOP/scripts/kernel.sh" builtin) || exit
 tree=$(sed -n 's/^include \(.*\)\/Makefile$/\1/p' "$build/Makefile")
@@ -32,10 +34,10 @@ say "==> logs: $results"
 	exec 9>"$CACHE/build-$(basename "$build").lock"
 	flock 9
 }
-parts=${*:-patches lint builtin module}
+parts=${*:-patches options lint builtin module}
 wanted() { [[ " $parts " == *" $1 "* ]]; }
 
-kmake() { "${KMAKE[@]}" -C "$tree" O="$build" -j "$JOBS" "$@"; }
+kmake() { "${KMAKE[@]}" -C "$tree" O="${other_build:-$build}" -j "$JOBS" "$@"; }
 
 # silently NAME MAKE_ARG...: make succeeds, and warns of nothing
 silently() {
@@ -65,14 +67,31 @@ configure() {
 	done
 }
 
+# with NAME SYMBOLS TARGET OPTION=VALUE...: a kernel that has little but what is given here
+# compiles as far as the target, after its Rust parts. Those refer to no symbol that
+# matches SYMBOLS: it would be missing in the end.
+with() {
+	local name=$1 symbols=$2 target=$3 other_build=$results/options fragment=$results/options.config
+	shift 3
+	mkdir -p "$other_build"
+	printf 'CONFIG_%s\n' 64BIT=y MODULES=y RUST=y "$@" >"$fragment"
+	KCONFIG_ALLCONFIG=$fragment kmake allnoconfig >/dev/null
+	check "can be configured: $name" "$TOP/scripts/kernel.sh" --check-config "$fragment" "$other_build/.config"
+	check "compiles: $name" silently "options-${name// /-}" prepare $target
+	check_eq "refers to nothing that is not there: $name" \
+		"$(nm -u "$other_build"/rust/{kernel,helpers/helpers}.o | grep -E "^ +U ($symbols)")" ""
+}
+
 # kselftest NAME SKIPPED: boots the kernel, and has it run the tests; so many skip
 kselftest() {
 	local console=$results/$1.console modules=$results/$1-modules status line
 	mkdir "$modules"
 	find "$build/net" -name '*.ko' -exec cp -t "$modules" {} +
+	# "make kselftest" begins with that.
+	check "$1: the headers are there" silently "$1-headers" headers
 	say "==> running the selftests, $1 (minutes; console: $console)"
 	"$TOP/scripts/vm.sh" -t 3600 -a log_buf_len=8M "$build" "$TOP/tests/kselftest.sh" "$modules" "$tree" "$build" \
-		"$target" >"$console" 2>&1
+		"$target" "${KMAKE[@]:1}" >"$console" 2>&1
 	status=$?
 	while read -r line; do
 		case $line in
@@ -130,6 +149,19 @@ if wanted patches; then
 	done
 fi
 checkout clean || die "cannot change $tree"
+
+if wanted options; then
+	say "==> building the Rust parts with other options (each about 1 min)"
+	filters=(NET=y INET=y NETFILTER=y NETFILTER_ADVANCED=y)
+	with "no network" "nf|nla_|__nla|nlmsg|netlink|sk_|skb|.*pernet" "" NET=n
+	with "no netfilter" "nf" "" NET=y NETFILTER=n
+	with "conntrack as a module" "nf_" net/netfilter/ \
+		"${filters[@]}" NF_CONNTRACK=m NF_CONNTRACK_TIMEOUT=y NF_CT_NETLINK_TIMEOUT=m
+	with "conntrack without timeouts" "nf_" "" "${filters[@]}" NF_CONNTRACK=y NF_CONNTRACK_TIMEOUT=n
+	with "no tracepoints" "no symbol" net/netfilter/ \
+		"${filters[@]}" NF_CONNTRACK=y NF_CONNTRACK_TIMEOUT=y NF_CT_NETLINK_TIMEOUT_RUST=y TRACEPOINTS=n
+	rm -rf "$results/options"
+fi
 
 if wanted lint; then
 	check "can be configured, with unit tests" \

@@ -4,10 +4,11 @@
 # Runs the selftests of the patch series inside a virtual machine, from the tree of the
 # patched kernel, as anybody would.
 #
-# usage: kselftest.sh MODULE_DIR SOURCE BUILD_DIR TARGET
+# usage: kselftest.sh MODULE_DIR SOURCE BUILD_DIR TARGET MAKE_ARGUMENT...
 
 here=$(cd "$(dirname "$0")" && pwd)
 modules=$1 source=$2 build=$3 target=$4
+shift 4
 . "$here/lib/guest.sh"
 guest_modules "$modules"
 
@@ -23,9 +24,8 @@ mkdir /run/overlay/{upper,work}
 mount -t overlay overlay -o "lowerdir=$build,upperdir=/run/overlay/upper,workdir=/run/overlay/work" "$build"
 
 echo "--- tests begin ---"
-# (This is what "make kselftest" does after it has looked at the compilers, which takes
-# many minutes in an emulated machine. The tests need none.)
-make -C "$source/tools/testing/selftests" O="$build" TARGETS="$target" run_tests
+# (Some minutes go by in an emulated machine before it is at the tests.)
+make -C "$source" O="$build" "$@" TARGETS="$target" kselftest
 status=$?
 echo "--- tests end ---"
 guest_end "$status"
