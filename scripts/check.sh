@@ -16,6 +16,7 @@
 # long one may take at most, TEST_TIMEOUT=1800 seconds (5400 with ALL=1).
 
 . "$(dirname "$0")/lib.sh"
+. "$TOP/scripts/tools.sh"
 
 # With the fourth, it would take near an hour and a half on two cores.
 KERNELS=${KERNELS:-plain debug s390x}
@@ -26,8 +27,10 @@ KERNELS=${KERNELS:-plain debug s390x}
 debug_tests="cttimeout_detach cttimeout_dump cttimeout_fuzz cttimeout_module cttimeout_netns cttimeout_order cttimeout_races cttimeout_replace"
 # These need what only the debug kernel has: KUnit, failing allocations.
 debug_only="cttimeout_kunit cttimeout_failslab"
+# And this, what only the one with the patch series has: CONFIG_BPF_EVENTS.
+builtin_only="cttimeout_bpftrace"
 # Enough to show that a module that is part of the kernel works like any other.
-builtin_tests="cttimeout_policies"
+builtin_tests="cttimeout_policies $builtin_only"
 # Where those take part, a guest has four CPUs.
 many_cpus="cttimeout_races cttimeout_order"
 # Enough to show that byte order makes no difference; ARCH= runs all.
@@ -117,10 +120,15 @@ guests() {
 		}
 	done
 	trap - TERM
-	# What only the debug kernel has, it must have.
-	[ "$kernel" != debug ] || for test in $debug_only; do
-		! grep -qs "^ok [0-9]* $test # SKIP" "$results"/debug-?.ktap ||
-			echo "  not ok 1 $test was not skipped on the debug kernel" >>"$results/debug-1.ktap"
+	# What only this kernel has, it must have.
+	case $kernel in
+	debug) set -- $debug_only ;;
+	builtin) set -- $builtin_only ;;
+	*) set -- ;;
+	esac
+	for test in "$@"; do
+		! grep -qs "^ok [0-9]* $test # SKIP" "$results/$kernel"-?.ktap ||
+			echo "  not ok 1 $test was not skipped on the $kernel kernel" >>"$results/$kernel-1.ktap"
 	done
 	cat "$results/$kernel"-?.ktap
 }
@@ -139,6 +147,8 @@ give_up() {
 for kernel in $KERNELS; do
 	selected=()
 	for test in "${tests[@]}"; do
+		[ "$kernel" = builtin ] || [ $# -gt 0 ] || [ -n "${KDIR:-}" ] ||
+			[[ " $builtin_only " != *" $test "* ]] || continue
 		case $kernel in
 		plain) [ $# -gt 0 ] || [ -n "${KDIR:-}" ] || [[ " $debug_only " != *" $test "* ]] || continue ;;
 		debug) [ $# -gt 0 ] || [ -n "${ALL:-}" ] || [[ " $debug_tests $debug_only " == *" $test "* ]] || continue ;;
@@ -175,6 +185,7 @@ for kernel in $KERNELS; do
 	fi
 	[ ${#selected[@]} -gt 0 ] || continue
 	clients=$("$TOP/scripts/clients.sh" "$kdir") || { give_up "$kernel" $?; continue; }
+	[[ " ${selected[*]} " != *" cttimeout_bpftrace "* ]] || need_commands bpftrace:bpftrace
 	guests "$kernel" "$kdir" "$modules" "${selected[@]}"
 done
 

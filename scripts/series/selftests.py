@@ -12,13 +12,14 @@ PREPARED = re.compile(r"CLIENTS|MODROOT|KUNIT_MODULE|conformance|ovs\.sh")
 LIBRARIES = ["conntrack.sh", "iptables.py", "ktap.sh", "netns.sh", "nfnl.py", "processes.py",
              "standalone.py", "standalone.sh", "traffic.py"]
 SECTIONS = ["Modules and Rust", "Tracepoints", "Network", "Netfilter"]
-OPTIONS = ["IKCONFIG", "IKCONFIG_PROC", "NAMESPACES", "NET_NS", "USER_NS", "PID_NS", "CGROUPS", "MEMCG"]
+OPTIONS = ["IKCONFIG", "IKCONFIG_PROC", "NAMESPACES", "NET_NS", "USER_NS", "PID_NS", "CGROUPS", "MEMCG",
+           "BPF_SYSCALL", "UPROBE_EVENTS"]
 
 
 def shell(text):
     """All files are in one directory there, and the test says what it needs."""
     code = re.sub(r"(?m)^ *#.*", "", text)
-    found = re.findall(r"\b(?:conntrack|nfct|ip6?tables(?:-legacy|-nft)?)\b(?!\.)", code)
+    found = re.findall(r"\b(?:bpftrace|conntrack|nfct|ip6?tables(?:-legacy|-nft)?)\b(?!\.)", code)
     # These two, the libraries need.
     commands = sorted({"ip", "python3", *found})
     lines = [". ./ktap.sh", ". ./standalone.sh", f"need {' '.join(commands)}"]
