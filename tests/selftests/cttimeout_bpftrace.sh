@@ -19,7 +19,7 @@ fi
 # itself, when it is ready, and ends with it
 watched() {
 	echo "$1" >"$steps"
-	bpftrace -q -e "tracepoint:cttimeout:cttimeout_$2 { $3 }" -c "/bin/bash $steps" 2>&1 | grep .
+	bpftrace -qe "tracepoint:cttimeout:cttimeout_$2 { $3 }" -c "/bin/bash $steps" 2>&1 | grep .
 }
 steps=$(mktemp) || exit
 nfct() { in_ns "$NS" nfct "$@"; }
