@@ -108,7 +108,7 @@ kselftest() {
 	check_eq "$1: the guest finished" "$status" 0
 	check "$1: the kernel log is clean" "$TOP/scripts/check-log.sh" "$console"
 }
-programs() { find "$tree/tools/testing/selftests/$target" -name 'cttimeout_*' | wc -l; }
+programs() { find "$tree/tools/testing/selftests/$target" -type f -name 'cttimeout_*' | wc -l; }
 
 # examples: those in the documentation of what the series adds have run, as part of a
 # suite of all of the kernel crate's, which passes. The kernel tells where each is.
@@ -173,7 +173,7 @@ fi
 if wanted builtin; then
 	check "can be built in, with unit tests" \
 		configure NF_CT_NETLINK_TIMEOUT_RUST=y KUNIT=y NF_CT_NETLINK_TIMEOUT_RUST_KUNIT_TEST=y \
-		RUST_KERNEL_DOCTESTS=y
+		RUST_KERNEL_DOCTESTS=y KUNIT_DEFAULT_ENABLED=y KUNIT_AUTORUN_ENABLED=y
 	check "builds so" silently build-y all
 	kselftest built-in "$(grep -l need_loadable "$tree/tools/testing/selftests/$target"/cttimeout_* | wc -l)"
 	check "the unit tests pass" \
