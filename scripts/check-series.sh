@@ -67,19 +67,20 @@ configure() {
 	done
 }
 
-# with NAME SYMBOLS TARGET OPTION=VALUE...: a kernel that has little but what is given here
-# compiles as far as the target, after its Rust parts. Those refer to no symbol that
-# matches SYMBOLS: it would be missing in the end.
+# with NAME SYMBOLS GOAL OPTION=VALUE...: a kernel that has little but what is given here
+# compiles as far as the goal, after its Rust parts. Those, and the module if it is
+# there, refer to no symbol that matches SYMBOLS: it would be missing in the end.
 with() {
-	local name=$1 symbols=$2 target=$3 other_build=$results/options fragment=$results/options.config
+	local name=$1 symbols=$2 goal=$3 other_build=$results/options fragment=$results/options.config
 	shift 3
 	mkdir -p "$other_build"
 	printf 'CONFIG_%s\n' 64BIT=y MODULES=y RUST=y "$@" >"$fragment"
 	KCONFIG_ALLCONFIG=$fragment kmake allnoconfig >/dev/null
 	check "can be configured: $name" "$TOP/scripts/kernel.sh" --check-config "$fragment" "$other_build/.config"
-	check "compiles: $name" silently "options-${name// /-}" prepare $target
+	check "compiles: $name" silently "options-${name// /-}" prepare $goal
 	check_eq "refers to nothing that is not there: $name" \
-		"$(nm -u "$other_build"/rust/{kernel,helpers/helpers}.o | grep -E "^ +U ($symbols)")" ""
+		"$(nm -u "$other_build"/rust/{kernel,helpers/helpers}.o \
+			$(compgen -G "$other_build/$target/*.o") | grep -E "^ +U ($symbols)")" ""
 }
 
 # kselftest NAME SKIPPED: boots the kernel, and has it run the tests; so many skip
@@ -158,7 +159,7 @@ if wanted options; then
 	with "conntrack as a module" "nf_" net/netfilter/ \
 		"${filters[@]}" NF_CONNTRACK=m NF_CONNTRACK_TIMEOUT=y NF_CT_NETLINK_TIMEOUT=m
 	with "conntrack without timeouts" "nf_" "" "${filters[@]}" NF_CONNTRACK=y NF_CONNTRACK_TIMEOUT=n
-	with "no tracepoints" "no symbol" net/netfilter/ \
+	with "no tracepoints" "__tracepoint_|rust_do_trace_" "$target/" \
 		"${filters[@]}" NF_CONNTRACK=y NF_CONNTRACK_TIMEOUT=y NF_CT_NETLINK_TIMEOUT_RUST=y TRACEPOINTS=n
 	rm -rf "$results/options"
 fi
