@@ -139,12 +139,15 @@ need_rust_linters() {
 # find_rust_analyzer: sets RUST_ANALYZER, if there is one for the compiler. rustup's
 # command of that name may be there without the program that it stands for.
 find_rust_analyzer() {
-	local package=rust-analyzer
+	local package=
 	RUST_ANALYZER=$(dirname "$RUSTC")/rust-analyzer
-	if [ ! -x "$RUST_ANALYZER" ] && [ -n "$(of_rustc)" ]; then
-		[ "$(of_rustc)" = plain ] || package=rust-web-analyzer
+	if [ ! -x "$RUST_ANALYZER" ]; then
+		case $(of_rustc) in
+		web) package=rust-web-analyzer ;;
+		plain) package=rust-analyzer ;;
+		esac
 		apt_refresh
-		! apt_candidate "$package" >/dev/null || apt_install "$package"
+		! apt_candidate "${package:-none}" >/dev/null || apt_install "$package"
 	fi
 	"$RUST_ANALYZER" --version >/dev/null 2>&1
 }

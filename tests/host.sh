@@ -75,11 +75,11 @@ test_documents() {
 	check_eq "the guide quotes the second subsystem as it is" \
 		"$(sed -n '/^```rust$/,/^```$/{/^```/d;/./p}' docs/GUIDES.md |
 			grep -vxFf tests/modules/cttimeout_test_subsystem_main.rs)" ""
+	check_eq "and knows its length" "$(grep -oE 'module of [0-9]+ lines' docs/GUIDES.md)" \
+		"module of $(wc -l <tests/modules/cttimeout_test_subsystem_main.rs) lines"
 	check_eq "each line for bpftrace is tested" \
 		"$(sed -n "s/.*'tracepoint:cttimeout:cttimeout_\([a-z]*\) { \(.*\) }'/\1 '\2'/p" README.md |
 			while read -r line; do grep -qF "$line" tests/selftests/cttimeout_bpftrace.sh || echo "$line"; done)" ""
-	check_eq "the guide knows the length of the second subsystem" "$(grep -oE 'module of [0-9]+ lines' docs/GUIDES.md)" \
-		"module of $(wc -l <tests/modules/cttimeout_test_subsystem_main.rs) lines"
 	check_eq "the package and the changelog are of one version" \
 		"$(sed -n '1s/.*(\(.*\)).*/\1/p' packaging/debian/changelog)" \
 		"$(sed -n 's/^## \([0-9.]*\).*/\1/p' CHANGELOG.md | head -n 1)"
