@@ -16,7 +16,12 @@ RUSTC ?= $(shell for r in rustc /usr/bin/rustc /usr/local/bin/rustc; do \
 LLVM ?= $(shell echo '$(call config,CONFIG_CC_VERSION_TEXT)' | \
 	sed -n 's/.*clang version \([0-9]*\)\..*/-\1/p')
 BINDGEN ?= $(or $(shell command -v bindgen),$(firstword $(wildcard $(cache)/tools/bin/bindgen /usr/local/bin/bindgen)))
-export LIBCLANG_PATH ?= $(if $(LLVM),/usr/lib/llvm$(LLVM)/lib)
+# Of a kernel that GCC has built, bindgen is to look for libclang itself; to be told of
+# no directory would be another thing.
+libclang := $(wildcard /usr/lib/llvm$(filter -%,$(LLVM))/lib)
+ifneq ($(libclang),)
+export LIBCLANG_PATH ?= $(libclang)
+endif
 
 # What the kernel is for, if not for the PC, as its own Makefile calls it
 kernel_arch = $(shell sed -n 's/^CONFIG_\(S390\|ARM64\)=y$$/\L\1/p' '$(KDIR)/.config' 2>/dev/null)
@@ -65,6 +70,8 @@ check-kdir:
 		$(call fail,bindgen was not found; install it$(comma) or name it with BINDGEN=)
 	@printf '%s\n' 'bindgen $(bindgen_min)' "$$($(BINDGEN) --version workaround-for-0.69.0)" | sort -CV || \
 		$(call fail,$$($(BINDGEN) --version workaround-for-0.69.0) is older than $(bindgen_min); name another with BINDGEN=)
+	@$(BINDGEN) /dev/null -- -x c >/dev/null 2>&1 || \
+		$(call fail,$(BINDGEN) does not work: $$($(BINDGEN) /dev/null -- -x c 2>&1 | grep -o 'Unable to find libclang' || echo 'try it on any header')$(comma) see LIBCLANG_PATH=)
 	@case "$$(cat '$(KDIR)/include/config/kernel.release' 2>/dev/null)" in 7.[23] | 7.[23][.-]*) ;; *) \
 		echo 'note: the module is written for Linux 7.2 and 7.3, and the kernel at KDIR=$(KDIR) is another' >&2 ;; esac
 

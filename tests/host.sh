@@ -183,6 +183,12 @@ test_kdir() {
 	chmod +x "$work/bindgen"
 	check_fails "an old bindgen: there is a sentence" "bindgen 0.60.1 is older than" \
 		check_kdir BINDGEN="$work/bindgen"
+	check_fails "a bindgen without libclang: there is a sentence" "Unable to find libclang" \
+		check_kdir LIBCLANG_PATH="$work"
+	# Of a kernel that GCC has built, nobody knows where libclang is, but bindgen finds one.
+	fake_kdir
+	with CC_VERSION_TEXT '"gcc (Debian 12.2.0-14) 12.2.0"'
+	check_eq "a kernel that GCC has built passes" "$(unset LIBCLANG_PATH && check_kdir -s --no-print-directory)" ""
 }
 
 # rustdoc's warnings are errors; what rust-project.json refers to must exist.

@@ -6,6 +6,7 @@
 #
 # usage: series.py PROJECT KERNEL_SOURCE REPOSITORY RUSTFMT AUTHOR
 
+import fnmatch
 import inspect
 import pathlib
 import subprocess
@@ -54,6 +55,13 @@ abstractions = {str(path.relative_to(project)) for root in ("net", "sync")
 unused = abstractions - tree.used - {"src/net/mod.rs", "src/sync/mod.rs"}
 if unused:
     raise SystemExit(f"error: no patch has these files: {', '.join(sorted(unused))}")
+new = {path for path in tree.files if path not in tree.base}
+mine = [line.split("\t")[1] for line in tree.files["MAINTAINERS"].splitlines() if line.startswith("F:\t")
+        and line not in tree.base["MAINTAINERS"].splitlines()]
+alone = {path for path in new if not any(path.startswith(at) if at.endswith("/") else fnmatch.fnmatch(path, at)
+                                         for at in mine)}
+if alone:
+    raise SystemExit(f"error: the entry in MAINTAINERS has none of: {', '.join(sorted(alone))}")
 
 git("init", "-q", "-b", "series")
 write(tree.base, tree.modes)

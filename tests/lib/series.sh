@@ -49,6 +49,9 @@ check_series() {
 		"$(git -C "$work/applied" rev-parse 'HEAD^{tree}')" \
 		"$(git -C "$work/made" rev-parse 'HEAD^{tree}')"
 	check "the cover letter is complete" sh -c '! grep -F "***" "$1"' sh "$work/patches/0000-cover-letter.patch"
+	check_eq "and knows how many patches there are" \
+		"$(sed -n 's/.* \([0-9]*\) the entry in MAINTAINERS.*/\1/p' "$work/patches/0000-cover-letter.patch")" \
+		"$(git -C "$work/made" rev-list --count base..series)"
 	for patch in "$work"/patches/*.patch; do
 		[[ $patch != */0000-* ]] || continue
 		# (Outside of any git repository: it would look for the kernel's history there.)
