@@ -64,7 +64,7 @@ void cttimeout_helper_list_del_rcu(struct list_head *entry)
  */
 
 /* Keys are mostly short strings: the zeros behind them are not worth a hash. */
-static u32 key_hash(const void *key, u32 len, u32 seed)
+static u32 padded_key_hash(const void *key, u32 len, u32 seed)
 {
 	const u32 *words = key;
 
@@ -74,7 +74,7 @@ static u32 key_hash(const void *key, u32 len, u32 seed)
 	return jhash2(words, len, seed);
 }
 
-static int key_compare(struct rhashtable_compare_arg *arg, const void *obj)
+static int padded_key_compare(struct rhashtable_compare_arg *arg, const void *obj)
 {
 	const u64 *key = arg->key, *other = obj + arg->ht->p.key_offset;
 
@@ -84,15 +84,15 @@ static int key_compare(struct rhashtable_compare_arg *arg, const void *obj)
 	return 0;
 }
 
-static __always_inline struct rhashtable_params key_params(u16 key_offset,
+static __always_inline struct rhashtable_params padded_key_params(u16 key_offset,
 							   u16 head_offset)
 {
 	return (struct rhashtable_params){
 		.key_len = CTTIMEOUT_RHASHTABLE_KEY_LEN,
 		.key_offset = key_offset,
 		.head_offset = head_offset,
-		.hashfn = key_hash,
-		.obj_cmpfn = key_compare,
+		.hashfn = padded_key_hash,
+		.obj_cmpfn = padded_key_compare,
 		.automatic_shrinking = true,
 	};
 }
@@ -100,7 +100,7 @@ static __always_inline struct rhashtable_params key_params(u16 key_offset,
 int cttimeout_helper_rhashtable_init(struct rhashtable *ht, u16 key_offset,
 				     u16 head_offset, u16 nelem_hint)
 {
-	struct rhashtable_params params = key_params(key_offset, head_offset);
+	struct rhashtable_params params = padded_key_params(key_offset, head_offset);
 
 	params.nelem_hint = nelem_hint;
 	return rhashtable_init(ht, &params);
@@ -108,21 +108,21 @@ int cttimeout_helper_rhashtable_init(struct rhashtable *ht, u16 key_offset,
 
 void *cttimeout_helper_rhashtable_lookup(struct rhashtable *ht, const void *key)
 {
-	return rhashtable_lookup(ht, key, key_params(ht->p.key_offset,
+	return rhashtable_lookup(ht, key, padded_key_params(ht->p.key_offset,
 						     ht->p.head_offset));
 }
 
 int cttimeout_helper_rhashtable_insert_fast(struct rhashtable *ht,
 					    struct rhash_head *obj)
 {
-	return rhashtable_insert_fast(ht, obj, key_params(ht->p.key_offset,
+	return rhashtable_insert_fast(ht, obj, padded_key_params(ht->p.key_offset,
 							  ht->p.head_offset));
 }
 
 int cttimeout_helper_rhashtable_remove_fast(struct rhashtable *ht,
 					    struct rhash_head *obj)
 {
-	return rhashtable_remove_fast(ht, obj, key_params(ht->p.key_offset,
+	return rhashtable_remove_fast(ht, obj, padded_key_params(ht->p.key_offset,
 							  ht->p.head_offset));
 }
 

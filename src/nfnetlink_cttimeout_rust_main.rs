@@ -3,7 +3,7 @@
 //! Connection tracking timeout policies, set by user space through nfnetlink.
 //!
 //! This file only puts the parts together. The policies are the business of [`cttimeout`]; what it
-//! stands on is generic and belongs into the kernel crate.
+//! stands on is generic, and knows nothing of them.
 
 mod alloc;
 mod bindings;

@@ -10,6 +10,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 modules=$1 source=$2 build=$3 target=$4
 shift 4
 . "$here/lib/guest.sh"
+# Where the tests put options, because modprobe would look there by itself
+MODCONF=/run/modprobe.d
 guest_modules "$modules"
 
 # The tests say modprobe, as they do where modules are installed.

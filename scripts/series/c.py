@@ -18,7 +18,8 @@ def groups(text):
     for match, end in zip(found, ends):
         part = text[match.start():end].strip()
         # A comment that only names the headers has done its duty.
-        part = re.sub(r"^/\* [a-z_/., ]+\.h \*/\n\n", "", part)
+        part = re.sub(r"^/\* [a-z0-9_/., ]+\.h \*/\n\n", "", part)
+        part = re.sub(r"^(/\*\n \* )[a-z0-9_/]+\.h: (\w)", lambda match: match.group(1) + match.group(2).upper(), part)
         parts[match.group(1)] = part + "\n"
     return parts
 

@@ -20,6 +20,8 @@ ABSTRACTIONS = {"bindings", "module_ref", "net", "str", "sync"}
 DROPPED = {"sync::refcount::RefcountExt", "alloc::__GFP_RETRY_MAYFAIL"}
 
 WIDTH = 100
+# A comment, or a part of one, that tools and reviewers look for
+TAGS = ("SAFETY:", "INVARIANT:", "CAST:", "PANIC:")
 COMMENT = re.compile(r"^( *//[/!]? )(?:  )?(\S.*)$")
 # An example in documentation, which is a test in the kernel crate
 EXAMPLE = re.compile(r"(^ *//[/!] )```ignore\n(.*?^\1```\n)", re.M | re.S)
@@ -176,7 +178,7 @@ def kernel(text, parent=""):
     # What others may use is public; macros have a way of their own.
     for name in re.findall(r"^pub\(crate\) use (\w+);\n", text, re.M):
         text = text.replace(f"macro_rules! {name} ", f"#[macro_export]\nmacro_rules! {name} ")
-    text = re.sub(r"\bpub\((crate|super)\)", "pub", text)
+    text = re.sub(r"\bpub\(crate\)", "pub", text)
     text = re.sub(r"^ *#\[allow\(dead_code.*\)\]\n", "", text, flags=re.M)
     # Except in examples, which are users of the crate.
     text = PATH.sub(lambda match: match.group() if match.group(1) else "crate::", text)
@@ -239,7 +241,7 @@ def wrapped(text):
             done.append(line)
             continue
         code ^= bool(fence)
-        if not match or match.group(2).startswith(("- ", "#", "```", "|")):
+        if not match or match.group(2).startswith(("- ", "#", "```", "|", *TAGS)):
             finish()
         elif paragraph and COMMENT.match(paragraph[0]).group(1) != match.group(1):
             finish()

@@ -13,13 +13,16 @@ LIBRARIES = ["conntrack.sh", "iptables.py", "ktap.sh", "netns.sh", "nfnl.py", "p
              "standalone.py", "standalone.sh", "traffic.py"]
 SECTIONS = ["Modules and Rust", "Tracepoints", "Network", "Netfilter"]
 OPTIONS = ["IKCONFIG", "IKCONFIG_PROC", "NAMESPACES", "NET_NS", "USER_NS", "PID_NS", "CGROUPS", "MEMCG",
-           "BPF_SYSCALL", "UPROBE_EVENTS"]
+           "BPF_SYSCALL", "PERF_EVENTS", "SLUB_DEBUG", "UPROBE_EVENTS"]
+# In those sections, but for other tests, or for the machine that the project boots
+OTHERS = re.compile(r"_(?:OPENVSWITCH|DUMMY|VIRTIO_NET)=")
+COMMAND = re.compile(r"\b(?:bpftrace|conntrack|nfct|ping|sysctl|ip6?tables(?:-legacy|-nft)?)\b(?![.=])")
 
 
-def shell(text):
+def shell(text, library):
     """All files are in one directory there, and the test says what it needs."""
-    code = re.sub(r"(?m)^ *#.*", "", text)
-    found = re.findall(r"\b(?:bpftrace|conntrack|nfct|ip6?tables(?:-legacy|-nft)?)\b(?!\.)", code)
+    code = text + "".join(map(library, re.findall(r"^\. \.\./lib/(\S+)", text, re.M)))
+    found = COMMAND.findall(re.sub(r"(?m)(?:^|\s)#.*", "", code))
     # These two, the libraries need.
     commands = sorted({"ip", "python3", *found})
     lines = [". ./ktap.sh", ". ./standalone.sh", f"need {' '.join(commands)}"]
@@ -31,10 +34,12 @@ def shell(text):
 
 def python(text):
     text = re.sub(r"^import nfnl\n", "import nfnl\nimport standalone\n", text, flags=re.M)
+    # A command is the first word of a string.
+    commands = sorted({"bash", *re.findall(rf'"({COMMAND.pattern})["\s]', text)})
+    lines = ["standalone.need({})".format(", ".join(f'"{command}"' for command in commands))]
     if '"unload"' in text:
-        return text.replace("t = nfnl.Ktap()\n", "standalone.need_loadable()\nt = nfnl.Ktap()\n")
-    # It is imported for what that does.
-    return text.replace("import standalone\n", "import standalone  # pylint: disable=unused-import\n")
+        lines.append("standalone.need_loadable()")
+    return text.replace("t = nfnl.Ktap()\n", "\n".join([*lines, "t = nfnl.Ktap()\n"]))
 
 
 def config(text):
@@ -42,7 +47,7 @@ def config(text):
     found = {f"CONFIG_{name}=y" for name in OPTIONS}
     for section in SECTIONS:
         part = re.search(rf"^# {section}\n((?:CONFIG_.*\n)+)", text, re.M).group(1)
-        found.update(line for line in part.splitlines() if "OPENVSWITCH" not in line)
+        found.update(line for line in part.splitlines() if not OTHERS.search(line))
     found.add("CONFIG_NF_CT_NETLINK_TIMEOUT_RUST=m")
     return "".join(f"{line}\n" for line in sorted(found))
 
@@ -54,7 +59,10 @@ def add(tree):
         if PREPARED.search(text):
             continue
         tests.append(path.name)
-        text = shell(text) if path.suffix == ".sh" else python(text)
+        if path.suffix == ".sh":
+            text = shell(text, lambda name: tree.ours(f"tests/lib/{name}"))
+        else:
+            text = python(text)
         tree.add(f"{DIRECTORY}/{path.name}", text, 0o755)
     for name in LIBRARIES:
         text = tree.ours(f"tests/lib/{name}").replace("../lib/", "./")

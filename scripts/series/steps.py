@@ -82,8 +82,10 @@ class Series:
     def gfp_flag(self):
         """rust: alloc: add __GFP_RETRY_MAYFAIL
 
-        Memory that is charged to the cgroup of who asks for it had better not have
-        one of its processes ended: the request can be refused instead.
+        With it, an allocation that would exceed the limit of a memory cgroup fails,
+        where otherwise one of the cgroup's processes would be ended. Conntrack
+        timeout policies, at the end of this series, are charged to who creates
+        them, and that request can be refused.
         """
         self.tree.insert(BINDINGS,
                          "const gfp_t RUST_CONST_HELPER___GFP_RETRY_MAYFAIL = __GFP_RETRY_MAYFAIL;\n",
@@ -104,6 +106,8 @@ class Series:
 
         held() makes such evidence where C code has taken the lock: in callbacks
         that are documented to be called under rcu_read_lock().
+
+        The RCU list of this series uses the one, nfnetlink subsystems the other.
         """
         path = f"{KERNEL}/sync/rcu.rs"
         self.add_uses(path, "core::ptr::NonNull")
@@ -116,7 +120,8 @@ class Series:
         An object that is found under RCU may have no references any more, or lose
         its last one at the same moment. inc_not_zero() and dec_if_one() tell, and
         exactly one of the two succeeds. sub_and_test() gives back many references
-        in one step, and read() is for messages.
+        in one step, and read() is for messages. Conntrack timeouts, later in this
+        series, are such objects.
         """
         path = f"{KERNEL}/sync/refcount.rs"
         self.more_helpers("linux/refcount.h", "refcount.c")
@@ -130,7 +135,7 @@ class Series:
 
         An intrusive, doubly linked list that is read under RCU. It is the raw
         form, for containers to build on: who may write, and how long elements
-        live, is for the caller to ensure.
+        live, is for the caller to ensure. RcuMap, later in this series, is one.
         """
         self.helpers("linux/rculist.h", "rculist.c", ["linux/rculist.h"])
         self.module("sync.rs", "rcu_list")
@@ -144,7 +149,7 @@ class Series:
         that but for one set of parameters, so this is for keys of one size, 32
         bytes, padded with zeros: enough for the names that netfilter, and the
         network in general, find things by. Where in an element the key is differs
-        from type to type, and the table knows.
+        from type to type, and the table knows. RcuMap, which comes next, uses it.
         """
         self.tree.add(f"{HELPERS}/rhashtable.h", f"""/* SPDX-License-Identifier: GPL-2.0 */
 
@@ -172,7 +177,8 @@ class Series:
         A map that keeps the order of insertion and is read under RCU, made of an
         RCU list and a hash table. It suits what is configured by netlink: commands
         find objects by name, dumps show all of them in order, over many buffers,
-        while objects come and go.
+        while objects come and go. Conntrack timeout policies, at the end of this
+        series, are kept in one for each network namespace.
         """
         self.module("sync.rs", "rcu_map")
         self.rust("sync/rcu_map/mod.rs", "sync/rcu_map/mod.rs", "sync")
@@ -182,7 +188,8 @@ class Series:
         """rust: str: add PaddedStr
 
         A short string of bounded size, kept inline and padded with NULs, so that
-        it can be a key of a hash table.
+        it can be a key of a hash table: conntrack timeout policies, at the end of
+        this series, are found by their name.
         """
         self.module("str.rs", "padded")
         self.rust("str.rs", "str/padded.rs", "str")
@@ -190,7 +197,9 @@ class Series:
     def module_ref(self):
         """rust: module: add counted references
 
-        A ModuleRef keeps a module loaded for as long as it exists.
+        A ModuleRef keeps a module loaded for as long as it exists. Dumps of
+        nfnetlink and timeout objects, later in this series, need that: both call
+        into the module, or are freed by it, after the command has returned.
         """
         self.helpers("linux/module.h", "module.c", ["linux/module.h"])
         self.module("lib.rs", "module_ref")
@@ -201,7 +210,8 @@ class Series:
 
         Net is a network namespace, and PerNet is what a module keeps for each of
         them. A registration is evidence that the data exists, which other
-        registrations stand on, so that they can only be undone in the right order.
+        registrations stand on, so that they can only be undone in the right order:
+        that of nfnetlink subsystems, later in this series, is the first.
         """
         self.helpers("net/netns/generic.h", "net/netns.c", ["net/netns/generic.h"], "#ifdef CONFIG_NET")
         self.header("net/net_namespace.h")
@@ -212,9 +222,9 @@ class Series:
         """rust: net: add netlink messages and attributes
 
         What the existing module has is for generic netlink, and for messages to be
-        multicast. This is for subsystems that answer requests: received
-        attributes, policies, the extended acknowledgment, and messages with nested
-        attributes.
+        multicast. This is for subsystems that answer requests, as those of
+        nfnetlink do, which come next: received attributes, policies, the extended
+        acknowledgment, and messages with nested attributes.
         """
         self.helpers("linux/netlink.h", "net/netlink.c",
                      ["linux/netlink.h", "net/netlink.h", "net/sock.h"], "#ifdef CONFIG_NET")
@@ -231,6 +241,7 @@ class Series:
         subsystem's mutex, or under RCU, and gets evidence of it: what is shared is
         changed by means of the one, and read by means of the other. Dumps go on
         where the last buffer ended, and say if anything changed in between.
+        Conntrack timeout policies, at the end of this series, are a subsystem.
         """
         self.helpers("linux/netfilter/nfnetlink.h", "net/nfnetlink.c", ["linux/netfilter/nfnetlink.h"],
                      "#ifdef CONFIG_NETFILTER_NETLINK")
@@ -247,7 +258,8 @@ class Series:
         such objects by name, and the walk that takes them off flows.
 
         As with other subsystems, this is for kernels that have conntrack built in:
-        the kernel crate cannot refer to symbols of a module.
+        the kernel crate cannot refer to symbols of a module. The user is the next
+        patch.
         """
         condition = "#if IS_BUILTIN(CONFIG_NF_CONNTRACK) && IS_ENABLED(CONFIG_NF_CONNTRACK_TIMEOUT)"
         self.helpers("net/netfilter/nf_conntrack_timeout.h", "net/nf_conntrack.c",
@@ -270,11 +282,22 @@ class Series:
     def policies(self):
         """netfilter: add conntrack timeout policies in Rust
 
-        This does what nfnetlink_cttimeout does, by the same netlink protocol. No
-        command gets slower as the number of policies grows, reading takes no
-        mutex, errors come with a message and the attribute to blame, and a policy
-        that a rule uses cannot be deleted by mistake. Only one of the two can be
-        loaded.
+        This takes the place of nfnetlink_cttimeout, by the same netlink protocol.
+        Creating, reading and deleting one policy do not get slower as their number
+        grows, reading takes no mutex, and errors come with a message and the
+        attribute to blame. Only one of the two can be loaded.
+
+        User space sees these differences:
+
+        - To delete a policy that a rule uses fails with EBUSY, as in older kernels;
+          to delete all keeps those, succeeds, and says how many. The module
+          parameter detach_in_use=1 has both delete them, as nfnetlink_cttimeout
+          does.
+        - CTA_TIMEOUT_USE is 1, and 1 for each rule; flows are not counted.
+        - A timeout that is too large for jiffies is refused with ERANGE.
+
+        There are five tracepoints: create, replace and delete of a policy, and a
+        rule taking and giving back a reference (hold, release).
 
         The logic has no unsafe code in it, and the compiler forbids it there.
         """
@@ -283,7 +306,9 @@ class Series:
             text = rust.module(path.read_text(), "kernel::uapi")
             tree.add(f"{MODULE}/cttimeout/{path.name}", rust.formatted(text, self.rustfmt))
         tree.add(f"{MODULE}/trace.rs", rust.formatted(rust.module(tree.ours("src/trace.rs")), self.rustfmt))
-        tree.add(f"{MODULE}/trace.c", tree.ours("src/trace.c"))
+        # What the project's other modules are made of is no concern of the kernel's.
+        trace = re.sub(r" Not in helpers\.c:.*?(?=\n \*/)", "", tree.ours("src/trace.c"), flags=re.S)
+        tree.add(f"{MODULE}/trace.c", trace)
         tree.add("include/trace/events/cttimeout.h", tree.ours("include/trace/events/cttimeout.h"))
         self.header("trace/events/cttimeout.h")
         for header in ("netfilter/nfnetlink.h", "netfilter/nfnetlink_cttimeout.h", "netlink.h"):
@@ -292,6 +317,7 @@ class Series:
         main = re.sub(r"^(#\[cfg\(CTTIMEOUT_KUNIT\)\]\n)?"
                       r"mod (alloc|bindings|compat|module|net|str|sync|tests);\n", "",
                       tree.ours(f"src/{NAME}_main.rs"), flags=re.M)
+        main = re.sub(r"authors: \[.*\]", f'authors: ["{self.author.partition(" <")[0]}"]', main)
         tree.add(f"{MODULE}/{NAME}_main.rs", rust.formatted(rust.module(main), self.rustfmt))
         tree.add(f"{MODULE}/Makefile", f"""# SPDX-License-Identifier: GPL-2.0-only
 obj-$(CONFIG_NF_CT_NETLINK_TIMEOUT_RUST) += {NAME}.o

@@ -323,11 +323,12 @@ impl ExtAck<'_> {
         ack._msg = buffer.as_ptr();
     }
 
-    /// Says which attribute is to blame.
+    /// Says which attribute is to blame, and that it is not its policy that it fails.
     pub(crate) fn set_bad_attr(&mut self, attr: Attr<'_>) {
         // SAFETY: By the type invariant.
         if let Some(ack) = unsafe { self.ack.as_mut() } {
             ack.bad_attr = attr.as_raw();
+            ack.policy = ptr::null();
         }
     }
 

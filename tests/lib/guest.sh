@@ -6,7 +6,7 @@
 
 # guest_modules DIRECTORY: makes modprobe, and the kernel when it loads modules on
 # demand, find the .ko files there. The root file system is the host's, and
-# read-only, so they get a tree of their own. Sets MODROOT and MODCONF.
+# read-only, so they get a tree of their own. Sets MODROOT and, unless it is, MODCONF.
 guest_modules() {
 	dmesg -n 1
 	echo 1 >/proc/sys/kernel/printk_ratelimit 2>/dev/null
@@ -17,8 +17,8 @@ guest_modules() {
 	depmod -b "$MODROOT"
 	# Which of the two implementations the kernel loads on demand is the
 	# administrator's choice; the tests choose this one.
-	export MODCONF=/run/cttimeout-modprobe.d
-	mkdir -p $MODCONF
+	export MODCONF=${MODCONF:-/run/cttimeout-modprobe.d}
+	mkdir -p "$MODCONF"
 	echo "blacklist nfnetlink_cttimeout" >$MODCONF/choice.conf
 	cat >/run/cttimeout-modprobe <<-END
 		#!/bin/sh

@@ -3,7 +3,7 @@
 #
 # KTAP for shell tests. A test script sources this, calls check/skip for each
 # thing it shows, and ends with "finish". Run on its own it prints its subtests
-# at the top level; under guest.sh they are indented by the caller.
+# at the top level; who calls it may indent them.
 
 KTAP_N=0 KTAP_FAILED=0 KTAP_SKIPPED=0
 

@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The same as standalone.sh, for tests in Python: it is enough to import it."""
+"""The same as standalone.sh, for tests in Python; and what the machine has is left alone: the test is
+in a network namespace of its own.
+"""
 
+import ctypes
 import os
+import shutil
 import subprocess
 import sys
 
 import nfnl
 
+CLONE_NEWNET = 0x40000000
 MODULE = "nfnetlink_cttimeout_rust"
 # Where modprobe looks for options that are to be gone with the next boot
 MODCONF = "/run/modprobe.d"
@@ -16,6 +21,13 @@ def skip_all(reason):
     """Ends the test, in the way that kselftest understands."""
     print(f"1..0 # SKIP {reason}", flush=True)
     sys.exit(4)
+
+
+def need(*commands):
+    """There is no test without these."""
+    for command in commands:
+        if not shutil.which(command):
+            skip_all(f"{command} is not installed")
 
 
 def built_in():
@@ -53,3 +65,7 @@ if not loaded():
     subprocess.run(["modprobe", MODULE], stderr=subprocess.DEVNULL, check=False)
 if not loaded():
     skip_all(f"{MODULE} cannot be loaded")
+need("ip")
+if ctypes.CDLL(None).unshare(CLONE_NEWNET):
+    skip_all("network namespaces cannot be made")
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Shows that bpftrace can watch each tracepoint, with the lines that the documentation
-# has, and sees the names and numbers that it should.
+# Shows that bpftrace can watch each tracepoint, with lines that users may
+# type, and sees the names and numbers that it should.
 # shellcheck source-path=SCRIPTDIR/../lib
 
 . ../lib/ktap.sh

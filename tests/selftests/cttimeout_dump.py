@@ -66,7 +66,7 @@ def refcnt(expected):
 
 
 def runner(function):
-    """Calls one of the runner's functions on the module; whether that worked."""
+    """Has bash load or unload the module, by one of its functions; whether that worked."""
     return subprocess.run(["bash", "-c", f'{function} "$MODULE"'],
                           stderr=subprocess.DEVNULL).returncode == 0
 

@@ -275,6 +275,12 @@ with open(OPTIONS, "w") as file:
     file.write(f"options {MODULE} detach_in_use=1\n")
 while not runner("unload"):
     pass
+s.flush()
+with open(f"/sys/module/{MODULE}/parameters/detach_in_use") as file:
+    option = file.read().strip()
+t.equal("then, it has the option", option, "Y")
+if option != "Y":
+    t.finish()  # Without, no policy that has rules would go, and so the module neither.
 reloaded.value = 0
 t.equal(f"it is unloaded {ROUNDS // 10} times as soon as the last rule of a deleted policy has gone",
         together(lambda: reload(unload_at_once), last_rules), "")

@@ -184,14 +184,11 @@ impl<T: Send + Sync, M: ModuleMetadata> UniqueTimeout<T, M> {
         flags: Flags,
     ) -> Result<Self> {
         const { assert!(!mem::needs_drop::<T>()) };
-        // The allocator aligns to more than that, and `kfree_rcu()` wants the object at the start.
-        const { assert!(align_of::<Tail<T>>() <= align_of::<bindings::nf_ct_timeout>()) };
-
         let proto = attrs.proto();
         let offset = Tail::<T>::offset(proto);
         let layout = Layout::from_size_align(
             offset + size_of::<Tail<T>>(),
-            align_of::<bindings::nf_ct_timeout>(),
+            align_of::<bindings::nf_ct_timeout>().max(align_of::<Tail<T>>()),
         )
         .map_err(|_| ENOMEM)?;
         // Who is over what its memory cgroup should have is made to wait, for seconds, where it asks for
