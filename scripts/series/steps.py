@@ -82,10 +82,10 @@ class Series:
     def gfp_flag(self):
         """rust: alloc: add __GFP_RETRY_MAYFAIL
 
-        With it, an allocation that would exceed the limit of a memory cgroup fails,
-        where otherwise one of the cgroup's processes would be ended. Conntrack
-        timeout policies, at the end of this series, are charged to who creates
-        them, and that request can be refused.
+        With it, an allocation that would exceed the limit of a memory cgroup
+        fails, where otherwise one of the cgroup's processes would be ended.
+        Conntrack timeout policies, at the end of this series, are charged to who
+        creates them, and that request can be refused.
         """
         self.tree.insert(BINDINGS,
                          "const gfp_t RUST_CONST_HELPER___GFP_RETRY_MAYFAIL = __GFP_RETRY_MAYFAIL;\n",
@@ -289,10 +289,10 @@ class Series:
 
         User space sees these differences:
 
-        - To delete a policy that a rule uses fails with EBUSY, as in older kernels;
-          to delete all keeps those, succeeds, and says how many. The module
-          parameter detach_in_use=1 has both delete them, as nfnetlink_cttimeout
-          does.
+        - To delete a policy that a rule uses fails with EBUSY, as in older
+          kernels; to delete all keeps those, succeeds, and says how many. The
+          module parameter detach_in_use=1 has both delete them, as
+          nfnetlink_cttimeout does.
         - CTA_TIMEOUT_USE is 1, and 1 for each rule; flows are not counted.
         - A timeout that is too large for jiffies is refused with ERANGE.
 

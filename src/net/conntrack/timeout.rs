@@ -184,6 +184,7 @@ impl<T: Send + Sync, M: ModuleMetadata> UniqueTimeout<T, M> {
         flags: Flags,
     ) -> Result<Self> {
         const { assert!(!mem::needs_drop::<T>()) };
+
         let proto = attrs.proto();
         let offset = Tail::<T>::offset(proto);
         let layout = Layout::from_size_align(
