@@ -179,6 +179,8 @@ if wanted builtin; then
 	kselftest built-in "$(grep -l need_loadable "$tree/tools/testing/selftests/$target"/cttimeout_* | wc -l)"
 	check "the unit tests pass" \
 		grep -E '# nfnetlink_cttimeout_rust: pass:[1-9][0-9]* fail:0 skip:0' "$results/built-in.console"
+	check "built-in: a policy that was there before the tests still is" \
+		grep 'UNREPLIED = 77' <(sed '1,/^--- tests end/d' "$results/built-in.console")
 	examples
 fi
 

@@ -25,9 +25,15 @@ mount -t tmpfs tmpfs /run/overlay
 mkdir /run/overlay/{upper,work}
 mount -t overlay overlay -o "lowerdir=$build,upperdir=/run/overlay/upper,workdir=/run/overlay/work" "$build"
 
+# The tests have namespaces of their own, and leave alone what the machine has. (A policy
+# keeps the module loaded, if it is one, and some tests unload that.)
+builtin=$(zgrep '^CONFIG_NF_CT_NETLINK_TIMEOUT_RUST=y' /proc/config.gz)
+[ -z "$builtin" ] || nfct add timeout kept inet udp unreplied 77
+
 echo "--- tests begin ---"
 # (Some minutes go by in an emulated machine before it is at the tests.)
 make -C "$source" O="$build" "$@" TARGETS="$target" kselftest
 status=$?
 echo "--- tests end ---"
+[ -z "$builtin" ] || nfct get timeout kept
 guest_end "$status"
