@@ -90,7 +90,7 @@ build() {
 	fi
 	mkdir -p "$out"
 	rm -f "$out/complete"
-	fragment_text >"$fragment"
+	fragment_text "$src" >"$fragment"
 	step "configuring the $flavour kernel" "20 s" "$out/configure.log" \
 		env KCONFIG_ALLCONFIG="$fragment" "${KMAKE[@]}" -C "$src" O="$out" allnoconfig
 	grep -q '^CONFIG_RUST_IS_AVAILABLE=y' "$out/.config" || {
@@ -139,7 +139,16 @@ get_source() {
 	fi
 }
 
+# fragment_text SOURCE: the options, as that source calls them
 fragment_text() {
+	local older=()
+	# Linux 7.2
+	! grep -qx 'config PROC_SYSCTL' "$1/fs/proc/Kconfig" ||
+		older+=(-e 's/^CONFIG_SYSCTL=/CONFIG_PROC_SYSCTL=/')
+	fragments | sed -e '' "${older[@]}"
+}
+
+fragments() {
 	local config=$TOP/scripts/config
 	case $flavour in
 	uml) ;;
@@ -160,7 +169,7 @@ key() {
 		"$RUSTC" -vV
 		"clang-$LLVM_MAJOR" --version
 		"$BINDGEN" --version
-		fragment_text
+		fragment_text "$1"
 	} | sha256sum | cut -c1-16
 }
 
