@@ -96,7 +96,7 @@ kselftest() {
 	status=$?
 	while read -r line; do
 		case $line in
-		*"# SKIP"*) skip "$1: ${line#*: *: }" "see $console" ;;
+		*"# SKIP"*) line=${line%% # SKIP*} && skip "$1: ${line#*: *: }" "see $console" ;;
 		"not ok"*) fail "$1: ${line#*: *: }" "see $console" ;;
 		*) pass "$1: ${line#*: *: }" ;;
 		esac
