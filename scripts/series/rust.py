@@ -179,6 +179,9 @@ def kernel(text, parent=""):
     for name in re.findall(r"^pub\(crate\) use (\w+);\n", text, re.M):
         text = text.replace(f"macro_rules! {name} ", f"#[macro_export]\nmacro_rules! {name} ")
     text = re.sub(r"\bpub\(crate\)", "pub", text)
+    # What is for a neighbour has no user before that is there, or with options that leave it out.
+    if "::" not in parent:
+        text = re.sub(r"\bpub\(super\)", "pub", text)
     text = re.sub(r"^ *#\[allow\(dead_code.*\)\]\n", "", text, flags=re.M)
     # Except in examples, which are users of the crate.
     text = PATH.sub(lambda match: match.group() if match.group(1) else "crate::", text)
