@@ -14,6 +14,7 @@ import os
 import pathlib
 import resource
 import socket
+import sys
 import time
 import traceback
 
@@ -209,7 +210,7 @@ def until_refused(sock, messages, buffer):
         sock.sock.send(message)
         sock.sock.recv_into(buffer)
         if any(buffer[16:20]):
-            return done, -int.from_bytes(buffer[16:20], "little", signed=True)
+            return done, -int.from_bytes(buffer[16:20], sys.byteorder, signed=True)
     return len(messages), 0
 
 
