@@ -9,8 +9,8 @@
 # KERNELS="debug s390x" (the default) says which kernels to test on; "plain" is the one
 # without checkers, "builtin" the one with the patch series. KVERSION=7.2 has them of
 # another version (see kernel.sh), ARCH=s390x or ARCH=arm64 stands for the one for that
-# architecture, and ALL=1 runs all tests on the debug kernel, too (an hour under emulation), and
-# cttimeout_failslab lets every allocation fail. How much some tests do can be set:
+# architecture, and ALL=1 runs all tests on the debug kernel (an hour or two under
+# emulation), and cttimeout_failslab lets every allocation fail. How much some tests do can be set:
 # ZONES= (cttimeout_ovs), ROUNDS= (cttimeout_races, cttimeout_order), SEED=, COUNT= and
 # STEPS= (cttimeout_conformance*), SEED=, TIME= and MESSAGES= (cttimeout_fuzz); and how
 # long one may take at most, TEST_TIMEOUT=1800 seconds (5400 with ALL=1).

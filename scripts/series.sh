@@ -13,7 +13,7 @@
 #
 # They are for the kernel source in KSRC=, or for the one that kernel.sh fetches. The
 # author, who signs off and maintains, is the one that git knows, or AUTHOR="N <a@b>".
-# PREFIX="PATCH nf-next v2" is what their subjects begin with.
+# SUBJECT_PREFIX="PATCH nf-next v2" is what their subjects begin with.
 
 . "$(dirname "$0")/lib.sh"
 . "$TOP/scripts/tools.sh"
@@ -69,6 +69,6 @@ rm -f "$out"/[0-9][0-9][0-9][0-9]-*.patch
 git -C "$repository" config branch.series.description "$(cat "$TOP/scripts/series/cover.txt"
 	printf '\nBased on Linux %s.\n' "$(make -s -C "$source" kernelversion)")"
 git -C "$repository" -c "user.name=${author% <*}" -c "user.email=$(sed 's/.*<\(.*\)>/\1/' <<<"$author")" \
-	format-patch -q --subject-prefix="${PREFIX:-PATCH}" --cover-letter --cover-from-description=subject -o "$(realpath "$out")" base..series ||
+	format-patch -q --subject-prefix="${SUBJECT_PREFIX:-PATCH}" --cover-letter --cover-from-description=subject -o "$(realpath "$out")" base..series ||
 	die "git format-patch failed"
 say "$(find "$out" -name '*.patch' | wc -l) files in $out; to apply them in a kernel tree: git am --empty=drop $(realpath "$out")/*.patch"

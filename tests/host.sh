@@ -341,9 +341,10 @@ test_intree() {
 case $kernel in
 debug)
 	copy_sources
-	[ -n "$general" ] ||
+	[ -n "$general" ] || {
 		check "the module builds for the debug kernel without warnings" builds_silently
-	build clean >/dev/null
+		build clean >/dev/null
+	}
 	check "clippy has nothing to say of the unit tests" builds_silently CLIPPY=1 KUNIT=1
 	;;
 builtin) test_intree ;;
