@@ -118,6 +118,19 @@ impl RcuList {
         })
     }
 
+    /// Makes the list end behind an element that is not in it yet, for those who go on from there.
+    ///
+    /// For elements that readers can find in another way before they are linked.
+    ///
+    /// # Safety
+    ///
+    /// `links` must be part of an element that is in no list, and that nobody else knows of.
+    pub(crate) unsafe fn prepare(&self, links: *mut Links) {
+        let links: *mut bindings::list_head = links.cast();
+        // SAFETY: By the caller's promise, it is valid, and ours.
+        unsafe { (&raw mut (*links).next).write(self.head.0.get()) };
+    }
+
     /// Links an element behind all others and lets readers see it.
     ///
     /// # Safety
@@ -144,9 +157,9 @@ impl RcuList {
     ///
     /// # Safety
     ///
-    /// `links` must be null, or an element that is in this list or was in it at some time since the
-    /// read-side section of `guard` began. (For a writer that no other writer can run beside, being
-    /// in the list is enough.)
+    /// `links` must be null, or an element that is in this list, or was in it or prepared for it at
+    /// some time since the read-side section of `guard` began. (For a writer that no other writer can
+    /// run beside, being in the list is enough.)
     pub(crate) unsafe fn next(&self, links: *mut Links, guard: &rcu::Guard) -> Option<*mut Links> {
         let head = self.head.0.get();
         let at: *mut bindings::list_head = if links.is_null() { head } else { links.cast() };

@@ -342,7 +342,9 @@ impl<T, M: ModuleMetadata> Drop for Owner<T, M> {
 }
 
 // SAFETY: The two conversions are inverse by their contracts, and the object does not move. It is
-// freed with `kfree_rcu()`, by us and by conntrack, and its value is never dropped.
+// freed with `kfree_rcu()`, by us and by conntrack, and its value is never dropped. Many threads can
+// borrow it: its header does not change, its counts are atomic, its timeouts are accessed by the word,
+// and its value is `Sync`.
 unsafe impl<T: Send + Sync + 'static, M: ModuleMetadata + 'static> RcuPointer for Owner<T, M> {
     type Target = T;
     type Unique = UniqueTimeout<T, M>;

@@ -383,8 +383,8 @@ impl<'a, S: Subsystem> Request<'a, S> {
     /// Starts to send all objects, as `D` writes them.
     ///
     /// Returns `EINTR` when that worked: it tells the core that no further answer is due. Sleeps,
-    /// and so consumes the read-side section, and the request, whose data the section protects. The
-    /// caller must not be in another read-side section.
+    /// and so consumes the read-side section, and the request, whose data the section protects. As
+    /// before taking a mutex, the caller must not be in another read-side section; lockdep tells.
     pub(crate) fn start_dump<D: Dump<S>>(self, section: ReadSection) -> Result {
         let module = this_module::<S::Module>().as_ptr();
         let mut control = bindings::netlink_dump_control {

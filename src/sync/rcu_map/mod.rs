@@ -37,7 +37,8 @@
 //!     }
 //! }
 //!
-//! // SAFETY: The address is the box's, and a grace period passes before that is freed.
+//! // SAFETY: The address is the box's, and a grace period passes before that is freed. What is borrowed
+//! // is a reference to something that is `Sync`.
 //! unsafe impl RcuPointer for Host {
 //!     type Target = Node<Id>;
 //!     type Unique = KBox<Node<Id>>;
@@ -146,6 +147,8 @@ pub(crate) use place::{
 ///   the object lives.
 /// - From `publish` until a grace period after the last owner is dropped, the object must stay
 ///   allocated and its value must not be dropped.
+/// - Any number of threads may have and use borrowed pointers to an object at a time, beside the
+///   thread that has the owner.
 pub(crate) unsafe trait RcuPointer: Sized {
     /// What the pointer refers to.
     type Target: Send + Sync;
@@ -296,7 +299,8 @@ where
 {
 }
 
-// SAFETY: As above.
+// SAFETY: As above; readers in many threads may have borrowed pointers, by the safety requirements of
+// `RcuPointer`.
 unsafe impl<K, P, L> Sync for RcuMap<K, P, L>
 where
     K: Key,
@@ -554,7 +558,8 @@ where
                 return Err(err);
             }
             // SAFETY: The node was reached along the list within this section, or found in the hash
-            // table, which it leaves before the list: see `remove`.
+            // table, where it is only after it was prepared for the list, and which it leaves before
+            // the list: see `remove`.
             at = unsafe { self.order.next(links, guard) };
         }
         cursor.finish();

@@ -168,6 +168,11 @@ where
             *map.next_position.get() += 1;
         }
         if let Some(index) = index {
+            // From here on, readers find the node, though it is not in the list yet. A cursor of this
+            // map does not lead to it: it would have to name the position, which is learned by walking
+            // along the list. But a cursor of another map may.
+            // SAFETY: The node is in no list, and nobody else knows of it yet.
+            unsafe { map.order.prepare(&raw mut (*links).list) };
             // SAFETY: The node is in no table, and by the type invariant no other has its key.
             // Nothing can go wrong but that the table cannot grow.
             unsafe { index.insert(node) }.map_err(|_| ENOMEM)?;
