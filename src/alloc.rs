@@ -10,10 +10,10 @@ use kernel::alloc::Flags;
 
 use crate::bindings;
 
-/// Rather fail than end processes to make room.
+/// Fail, rather than have the OOM killer make room.
 ///
-/// Where a memory cgroup is at its limit, that is all that happens to a request that would be charged to
-/// it. The process that is ended otherwise might not be the one that asks.
+/// If a memory cgroup is at its limit, a request that would be charged to it just fails. Without
+/// this flag, a process would be killed, and not necessarily the one that asked.
 ///
 /// This is normally or'd with other flags.
 pub(crate) const __GFP_RETRY_MAYFAIL: Flags = {

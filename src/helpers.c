@@ -60,10 +60,10 @@ void cttimeout_helper_list_del_rcu(struct list_head *entry)
 
 /*
  * linux/rhashtable.h: its functions are made for parameters that are known at
- * compile time. Only where things are in an element is not; the table knows.
+ * compile time. Only the offsets in an element are not; they are in the table.
  */
 
-/* Keys are mostly short strings: the zeros behind them are not worth a hash. */
+/* Keys are mostly short strings: the zeros that pad them are not hashed. */
 static u32 padded_key_hash(const void *key, u32 len, u32 seed)
 {
 	const u32 *words = key;

@@ -20,9 +20,9 @@ use crate::{
 ///
 /// As long as one exists, `rmmod` answers `EWOULDBLOCK` ("module is in use").
 ///
-/// Dropping the last one in code of the module itself needs something else that the module's exit
-/// waits for until that code has returned: a registration's callbacks (which unregistering waits
-/// for), or RCU.
+/// If code of the module itself drops the last one, something else must make the module's exit wait
+/// until that code has returned: a registration whose callback the code is in (unregistering waits
+/// for those), or RCU.
 ///
 /// # Examples
 ///

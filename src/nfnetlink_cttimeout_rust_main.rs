@@ -2,8 +2,8 @@
 
 //! Connection tracking timeout policies, set by user space through nfnetlink.
 //!
-//! This file only puts the parts together. The policies are the business of [`cttimeout`]; what it
-//! stands on is generic, and knows nothing of them.
+//! This file only puts the parts together. [`cttimeout`] handles the policies; the code that it
+//! builds on is generic, and knows nothing about them.
 
 mod alloc;
 mod bindings;
@@ -48,12 +48,12 @@ compat::module! {
     },
 }
 
-// Here, because what the macro expands to is not for code without `unsafe`.
+// Here, because the macro expands to `unsafe` code, which `cttimeout` must not contain.
 netns::declare_pernet!(Policies);
 
 /// What the module has registered. Each registration owns the one that it depends on, so they are
-/// made and undone in the only order that is right: the namespaces' data first and last, then the
-/// hooks, then the commands.
+/// made in the only order that is right: the per-namespace data, then the hooks, then the commands.
+/// They are undone in the opposite order.
 struct CtTimeoutModule {
     _registration: nfnetlink::Registration<
         CtTimeout,
@@ -64,8 +64,8 @@ struct CtTimeoutModule {
 impl kernel::Module for CtTimeoutModule {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         let data = netns::Registration::new()?;
-        // SAFETY: It goes when the module does, whose value has it, or below, when that cannot begin: without
-        // commands, nobody has made a policy.
+        // SAFETY: The module's value owns it until the module exits; or it is dropped below, if the
+        // module fails to load: there were no commands then, so nobody has made a policy.
         let hooks = unsafe { hooks::Registration::new(data) }.inspect_err(|_| {
             pr_err!("the conntrack timeout hook is taken; is nfnetlink_cttimeout loaded?\n");
         })?;

@@ -57,10 +57,10 @@ impl<const N: usize> PaddedStr<N> {
         Self([0; N])
     }
 
-    /// Makes this the same as a NUL-terminated string.
+    /// Sets this to a copy of a NUL-terminated string.
     ///
-    /// Fails with `E2BIG` if there is no NUL within the first `N` bytes; no byte after them is read.
-    /// What the string is then is not specified.
+    /// Fails with `E2BIG` if there is no NUL within the first `N` bytes; no byte after them is
+    /// read. The contents are unspecified then.
     ///
     /// # Safety
     ///
@@ -85,8 +85,8 @@ impl<const N: usize> PaddedStr<N> {
 
     /// The length of the string in bytes.
     fn len(&self) -> usize {
-        // Only NULs follow a NUL, so each word has as many bytes of the string as it has without its
-        // trailing NULs. That takes a fraction of the time of a search for the first NUL.
+        // Only NULs follow a NUL, so what a word has of the string is all but its trailing NULs. To
+        // count that takes a fraction of the time of a search for the first NUL.
         self.words()
             .map(|word| size_of::<u64>() - u64::from_le(word).leading_zeros() as usize / 8)
             .sum()

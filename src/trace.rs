@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tracepoints of the subsystem: what becomes of policies, and which rules use them.
+//! Tracepoints of the subsystem: what happens to policies, and which rules use them.
 //!
-//! While nobody traces, each is an instruction that does nothing, which the kernel turns into a jump
-//! when somebody does (`CONFIG_JUMP_LABEL`). That is why the functions take things as they are, and
-//! look into them only then; those of `kernel::tracepoint::declare_trace!` would take what is in
-//! them.
+//! While nobody traces, each is a no-op instruction, which the kernel patches into a jump when
+//! somebody does (`CONFIG_JUMP_LABEL`). That is why the functions take whole objects, and read
+//! their fields only while tracing; those of `kernel::tracepoint::declare_trace!` would take the
+//! fields as arguments.
 //!
 //! C header: `include/trace/events/cttimeout.h`
 
@@ -57,7 +57,7 @@ macro_rules! hit {
     };
 }
 
-/// Keeps what is done only if somebody traces out of the way of what is done always.
+/// Keeps the code that runs only while somebody traces out of the common path.
 #[cfg(all(CONFIG_TRACEPOINTS, not(CTTIMEOUT_NO_TRACE)))]
 #[cold]
 #[inline(never)]
@@ -104,7 +104,7 @@ pub(crate) fn delete<M: ModuleMetadata>(net: &Net, policy: Policy<'_, M>) {
     ));
 }
 
-/// A rule has got a policy, which has so many users now.
+/// A rule has taken a policy. The event has the number of users, the rule included.
 #[inline(always)]
 pub(crate) fn hold<M: ModuleMetadata>(policy: Policy<'_, M>) {
     hit!(cttimeout_hold(
@@ -113,7 +113,7 @@ pub(crate) fn hold<M: ModuleMetadata>(policy: Policy<'_, M>) {
     ));
 }
 
-/// A rule lets go of a policy, which has so many users without it.
+/// A rule releases a policy. The event has the number of users that remain.
 #[inline(always)]
 pub(crate) fn release<M: ModuleMetadata>(policy: Policy<'_, M>) {
     hit!(cttimeout_release(

@@ -41,9 +41,9 @@ pub(crate) const fn this_module<M: ModuleMetadata>() -> &'static ThisModule {
 
 /// What a memory barrier orders.
 pub(crate) enum Ordering {
-    /// What was read before it, and what is read after it.
+    /// Reads before it with reads after it.
     Read,
-    /// What was written before it, and what is written after it.
+    /// Writes before it with writes after it.
     Write,
 }
 

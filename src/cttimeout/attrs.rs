@@ -47,11 +47,11 @@ use crate::{
 pub(crate) const NAME: u16 = bindings::ctattr_timeout_CTA_TIMEOUT_NAME as u16;
 /// The address family (`NFPROTO_*`) of the flows: 16 bits.
 pub(crate) const L3PROTO: u16 = bindings::ctattr_timeout_CTA_TIMEOUT_L3PROTO as u16;
-/// The IP protocol number of the flows: 8 bits. 255 is any that has no tracker of its own.
+/// The IP protocol number of the flows: 8 bits. 255 stands for all without a tracker of their own.
 pub(crate) const L4PROTO: u16 = bindings::ctattr_timeout_CTA_TIMEOUT_L4PROTO as u16;
 /// The timeouts: nested attributes of the protocol's own types, each in seconds, 32 bits.
 pub(crate) const DATA: u16 = bindings::ctattr_timeout_CTA_TIMEOUT_DATA as u16;
-/// How much the policy is used: 1, and 1 for each rule; 32 bits. Only in answers.
+/// The use count of the policy: 1, plus 1 for each rule; 32 bits. Only in replies.
 pub(crate) const USE: u16 = bindings::ctattr_timeout_CTA_TIMEOUT_USE as u16;
 
 /// What each attribute may hold, by type.
@@ -113,8 +113,8 @@ pub(crate) fn put_policy(msg: &mut Message<'_>, policy: PolicyRef<'_>) -> Result
     msg.put_string(NAME, policy.value().key().as_c_str())?;
     msg.put_be16(L3PROTO, policy.l3num())?;
     msg.put_u8(L4PROTO, policy.proto().number())?;
-    // The table counts as long as the policy can be found. That it is just being deleted shows next
-    // time.
+    // The table counts as a user as long as the policy can be found. If the policy is just being
+    // deleted, it will not be found next time.
     msg.put_be32(USE, policy.users().max(1))?;
     msg.nest(DATA, |msg| policy.put_timeouts(msg))
 }

@@ -166,7 +166,8 @@ fn create<'a>(
     let timeouts = attrs.timeouts(proto, &mut table, ack)?;
     let entry = Entry::new(name);
     let module = ModuleRef::try_get().ok_or(Reason::GoingAway)?;
-    // Charged to the caller's memory cgroup; at its limit, this command fails, and nothing else happens.
+    // Charged to the caller's memory cgroup; at its limit, this command fails, and no process is
+    // killed.
     let flags = GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL;
     let policy = UniqueTimeout::new(l3num, timeouts, req.net(), entry, module, flags)?;
     place.insert(policy, flags)?;

@@ -34,7 +34,7 @@ pub(crate) enum Reason {
     NotFound,
     /// There is one already, and `NLM_F_EXCL` asks for a new one.
     Exists,
-    /// There is one already, and no `NLM_F_REPLACE` says to change it.
+    /// There is one already, and `NLM_F_REPLACE` is not set, so it is not changed.
     NotReplaced,
     /// A policy cannot change the address family it is for.
     OtherL3 { old: u16, new: u16 },
@@ -42,7 +42,7 @@ pub(crate) enum Reason {
     OtherL4 { old: u8, new: u8 },
     /// The kernel does not track this protocol.
     Untracked(u8),
-    /// Conntrack cannot count as far as that.
+    /// The timeout is too long for conntrack.
     TooLong,
     /// Rules use the policy.
     InUse { rules: u32 },
@@ -59,7 +59,7 @@ impl Reason {
             Reason::NotReplaced | Reason::InUse { .. } => EBUSY,
             Reason::Untracked(_) => EOPNOTSUPP,
             Reason::TooLong => ERANGE,
-            // What netlink itself answers when it cannot hold a module.
+            // What netlink itself returns when it cannot get a reference to a module.
             Reason::GoingAway => EPROTONOSUPPORT,
         }
     }
@@ -111,10 +111,10 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// A request that is refused: the reason, and the attribute to blame, if it is one.
+/// A request that is refused: the reason, and the attribute to blame, if there is one.
 ///
-/// When a function of the kernel refused it, there is only the error that it returned; if it has left
-/// a message, that stays.
+/// If a function of the kernel refused it, there is only the error that this returned; if it has
+/// left a message in the extack, that is kept.
 pub(crate) struct Refusal<'a> {
     errno: Error,
     reason: Option<Reason>,
@@ -133,7 +133,7 @@ impl<'a> Refusal<'a> {
         }
     }
 
-    /// Tells user space. The only place where a refusal becomes a return value.
+    /// Fills in the extack for user space. The only place where a refusal becomes a return value.
     pub(crate) fn report(self, ack: &mut ExtAck<'_>) -> Error {
         if let Some(reason) = self.reason {
             ack.set_message(reason);

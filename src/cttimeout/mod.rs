@@ -2,9 +2,9 @@
 
 //! Conntrack timeout policies: the logic of the module, free of `unsafe`.
 //!
-//! A request comes in at [`commands`], which asks the namespace's [`table`] and reads and writes
-//! messages by means of [`attrs`]. Rules come in at [`hooks`]. Both end at a [`policy`]. What is
-//! refused is refused with an [`error`].
+//! Requests arrive in [`commands`], which looks policies up in the namespace's [`table`], and reads
+//! and writes messages with [`attrs`]. Rules arrive in [`hooks`]. Both lead to a [`policy`]. Why a
+//! request is refused is in [`error`].
 
 pub(crate) mod attrs;
 pub(crate) mod commands;

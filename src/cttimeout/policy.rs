@@ -42,7 +42,8 @@ pub(crate) type RulePolicy = User<Entry, LocalModule>;
 /// A policy, borrowed.
 pub(crate) type PolicyRef<'a> = TimeoutRef<'a, Entry, LocalModule>;
 
-/// Whether a policy may go. By default that settles it: no rule can get the policy from here on.
+/// Checks whether a policy may be deleted. By default, if it may, this also retires it: no rule can
+/// get it from here on.
 pub(crate) fn retire(policy: &Policy) -> Result<(), Reason> {
     match policy.retire() {
         // The rules keep the object, and go on applying it until they go themselves.

@@ -58,7 +58,7 @@ pub(crate) type Vacancy<'m> = rcu_map::Vacancy<'m, Name, Policy, Locked<CtTimeou
 pub(crate) type Cursor = rcu_map::Cursor<Name>;
 
 impl Policies {
-    /// Drops so many policies at most; tells whether there may be more.
+    /// Drops one batch of policies; returns whether there may be more.
     fn drop_some(&self, lock: &mut Locked<CtTimeout>) -> bool {
         (0..1024).all(|_| self.remove_first(lock).is_some())
     }
@@ -72,14 +72,14 @@ impl PerNet for Policies {
     /// Drops all policies.
     ///
     /// The flows are left alone: each has a reference of its own, and the namespace's flows are
-    /// about to be destroyed anyway. Rules give theirs back whenever they go, which may be later
-    /// than this: all they touch is the object itself.
+    /// about to be destroyed anyway. Rules drop theirs when they are removed, which may be later
+    /// than this: all they touch then is the object itself.
     fn pre_exit(&self) {
         // Most namespaces never have a policy; no need to queue for the mutex.
         if self.is_empty(&rcu::read_lock()) {
             return;
         }
-        // In portions: this namespace may have millions, and all others share the mutex.
+        // In batches: this namespace may have millions, and all namespaces share the mutex.
         while self.drop_some(&mut nfnetlink::lock::<CtTimeout>()) {}
     }
 }

@@ -100,8 +100,8 @@ impl<'a> Attr<'a> {
     /// Parses the attributes nested in this one, as leniently as netlink did before version 5.2
     /// (`nla_parse_nested_deprecated()`): unknown types and trailing bytes are ignored.
     ///
-    /// Fails with `EINVAL` or `ERANGE` if `policy` forbids what is there, which `ack` then tells,
-    /// and with `EOPNOTSUPP` if there are more than `N - 1` types.
+    /// Fails with `EINVAL` or `ERANGE` if `policy` forbids what is there, which is then reported in
+    /// `ack`, and with `EOPNOTSUPP` if there are more than `N - 1` types.
     ///
     /// # Safety
     ///
@@ -212,7 +212,7 @@ impl<'a> Attrs<'a> {
         Self(unsafe { slice::from_raw_parts(table, len) })
     }
 
-    /// The attribute of this type, if there is one. Of several, it is the last.
+    /// The attribute of this type, if there is one. If there are several, the last of them.
     pub(crate) fn get(self, attr_type: u16) -> Option<Attr<'a>> {
         let attr = *self.0.get(usize::from(attr_type))?;
         // SAFETY: By the type invariant.
@@ -243,7 +243,7 @@ impl AttrPolicy {
         })
     }
 
-    /// Anything: the attribute is for the kernel to send.
+    /// Anything: only the kernel sends the attribute, so what it holds is not checked.
     pub(crate) const fn unspecified() -> Self {
         Self::new(bindings::NLA_UNSPEC, 0)
     }
@@ -269,7 +269,7 @@ impl AttrPolicy {
         Self::new(bindings::NLA_U32, 0)
     }
 
-    /// Other attributes.
+    /// Nested attributes.
     pub(crate) const fn nested() -> Self {
         Self::new(bindings::NLA_NESTED, 0)
     }
@@ -323,7 +323,7 @@ impl ExtAck<'_> {
         ack._msg = buffer.as_ptr();
     }
 
-    /// Says which attribute is to blame, and that it is not its policy that it fails.
+    /// Says which attribute is to blame, and that this is not because of its netlink policy.
     pub(crate) fn set_bad_attr(&mut self, attr: Attr<'_>) {
         // SAFETY: By the type invariant.
         if let Some(ack) = unsafe { self.ack.as_mut() } {
@@ -465,9 +465,9 @@ impl Message<'_> {
         self.put(attr_type, value.to_bytes_with_nul())
     }
 
-    /// Appends an attribute that holds those which `fill` appends.
+    /// Appends an attribute in which those that `fill` appends are nested.
     ///
-    /// If that fails, the message is good for nothing but to be dropped.
+    /// If this fails, the message can only be dropped.
     pub(crate) fn nest(
         &mut self,
         attr_type: u16,

@@ -169,7 +169,7 @@ impl<T: PerNet> Subsys<T> {
     ///
     /// The C core must have assigned the index, and must not have taken it back.
     unsafe fn slot(&self, net: *const bindings::net) -> *mut T {
-        // The core allocates with kzalloc(), and takes no size for no data.
+        // The core allocates with kzalloc(), and takes a size of zero for no data.
         const { assert!(size_of::<T>() > 0 && align_of::<T>() <= align_of::<u64>()) };
         // SAFETY: By the caller's promise.
         unsafe { bindings::cttimeout_helper_net_generic(net, *self.id.get()).cast() }
@@ -177,7 +177,8 @@ impl<T: PerNet> Subsys<T> {
 
     /// The data in `net`, or [`None`] if the type is not registered (any more).
     pub(crate) fn get<'g>(&self, net: &'g Net, _guard: &'g rcu::Guard) -> Option<&'g T> {
-        // Acquire: who sees the release store in `Registration::new` sees the index and the values.
+        // Acquire: a reader that sees the release store in `Registration::new` sees the index and
+        // the values.
         if !self.registered.load(Acquire) {
             return None;
         }
@@ -224,7 +225,7 @@ impl<T: PerNet> Default for Subsys<T> {
     }
 }
 
-/// A registered [`PerNet`] type: the data exists in every namespace, also in those to come.
+/// A registered [`PerNet`] type: the data exists in every namespace, including new ones.
 ///
 /// # Invariants
 ///
@@ -239,7 +240,8 @@ impl<T: PerNet> Registration<T> {
     pub(crate) fn new() -> Result<Self> {
         let subsys = T::subsys();
 
-        // Full, of which acquire would do: who claims it after somebody else sees that all is undone.
+        // Full ordering, though acquire would do: whoever claims it after somebody else sees that
+        // all is undone.
         if subsys.claimed.xchg(true, Full) {
             return Err(EBUSY);
         }
@@ -258,7 +260,8 @@ impl<T: PerNet> Registration<T> {
 
 impl<T: PerNet> Drop for Registration<T> {
     fn drop(&mut self) {
-        // Who comes after the grace period sees this, and who came before it is waited for.
+        // Readers that begin after the grace period see this; those that began before are waited
+        // for.
         T::subsys().registered.store(false, Release);
         synchronize_rcu();
         // SAFETY: Registered by the type invariant. No reader is left: those that came through

@@ -38,8 +38,8 @@ pub(crate) unsafe fn held<'a>() -> &'a Guard {
 
 /// Loads a pointer that writers change while it is read (`rcu_dereference()`).
 ///
-/// What the pointer's writer wrote before it published the pointer with release ordering, is seen
-/// through the pointer. Unlike a load with acquire ordering, that takes no fence on most machines.
+/// What a writer wrote before it published the pointer with release ordering is visible through the
+/// pointer. Unlike a load with acquire ordering, this takes no fence on most machines.
 ///
 /// # Examples
 ///
@@ -65,10 +65,11 @@ pub(crate) unsafe fn held<'a>() -> &'a Guard {
 /// by WRITE_ONCE().
 #[inline(always)]
 pub(crate) unsafe fn dereference<T>(place: *const *mut T, _guard: &Guard) -> *mut T {
-    // A volatile load, that is READ_ONCE(), which is all that rcu_dereference() takes on the machines
-    // that there is Rust for: what is read through a pointer is ordered by the pointer. (On arm64 with
-    // LTO, C has it acquire, for what clang could make of it when it sees the whole kernel; rustc is not
-    // part of that.) It is not left to a function in C, because walking a list does little else.
+    // A volatile load, that is READ_ONCE(), which is all that rcu_dereference() takes on the
+    // machines that Rust supports: reads through a pointer are ordered by the address dependency.
+    // (On arm64 with LTO, C uses an acquire load, because of what clang might do when it sees the
+    // whole kernel; rustc takes no part in that.) There is no C helper for it, because walking a
+    // list does little else.
     // SAFETY: By the caller's promise.
     unsafe { place.read_volatile() }
 }

@@ -11,7 +11,7 @@ use kernel::sync::{
 
 use crate::bindings;
 
-/// What a count needs whose object can be found, and ended, by others.
+/// What a reference count needs if others can find its object, and may drop its last reference.
 pub(crate) trait RefcountExt {
     /// Increments the count unless it is zero, and tells whether it did.
     ///
@@ -45,7 +45,7 @@ pub(crate) trait RefcountExt {
     /// ```
     fn dec_if_one(&self) -> bool;
 
-    /// Decrements the count by so many, and tells whether it is zero now.
+    /// Subtracts `count` from the count, and tells whether it is zero now.
     ///
     /// Provides release ordering, and acquire ordering if it is zero.
     ///
@@ -59,7 +59,7 @@ pub(crate) trait RefcountExt {
     /// ```
     fn sub_and_test(&self, count: i32) -> bool;
 
-    /// The count at this moment, in no order with anything else.
+    /// The count at this moment, without any ordering.
     ///
     /// # Examples
     ///

@@ -28,7 +28,7 @@
 //! #     Ok(Owner::publish(unique))
 //! # };
 //! let owner = object()?;
-//! // No rule gets it from here on, and no flow has it then.
+//! // After the first line, no rule can get it; after the second, no flow has it.
 //! owner.retire().map_err(|_rules| EBUSY)?;
 //! detach(owner, net);
 //!
@@ -83,7 +83,7 @@ pub(crate) fn detach<T, M: ModuleMetadata>(owner: Owner<T, M>, net: &Net) {
 
 /// Takes an object off all flows in `net`. Sleeps.
 ///
-/// This does what `nf_ct_untimeout()` does, but gives all references back in one step in the end.
+/// This does what `nf_ct_untimeout()` does, but drops all references in one step at the end.
 fn walk(net: &Net, timeout: &Timeout) {
     let mut walk = Walk {
         object: timeout.as_raw().as_ptr(),
@@ -115,11 +115,12 @@ unsafe fn for_each_flow(
     unsafe { bindings::nf_ct_iterate_cleanup_net(Some(callback), &data) };
 }
 
-/// Where a flow has its timeout object, in the hands of somebody who walks the flow table.
+/// The pointer in a flow to its timeout object, as seen by a walk over the flow table.
 ///
-/// Packets read it at any time, so it is accessed by whole words: READ_ONCE(), WRITE_ONCE(). No order is
-/// needed: who writes holds the lock of the bucket; who has read an object, under RCU, just before it
-/// was taken away, goes on with its timeouts, for its memory stays a grace period longer.
+/// Packets read it at any time, so it is accessed as a whole word: READ_ONCE(), WRITE_ONCE(). No
+/// ordering is needed: a writer holds the lock of the bucket; a reader that has loaded the pointer,
+/// under RCU, just before it was cleared goes on with the object's timeouts, because the memory
+/// stays for a grace period more.
 ///
 /// # Invariants
 ///
@@ -147,17 +148,17 @@ impl Slot {
         unsafe { self.0.as_ptr().read_volatile() }
     }
 
-    /// Takes the object away, whose reference is the caller's now.
+    /// Takes the object off the flow; the flow's reference to it is now the caller's.
     ///
-    /// Who frees a flow first takes it out of the table, under the lock that we run under, so it does
-    /// not give the same reference back a second time.
+    /// A flow that is being freed is first removed from the table, under the lock that is held
+    /// here, so the same reference is not dropped a second time.
     fn clear(&self) {
         // SAFETY: By the type invariant, and nobody else writes under the lock.
         unsafe { self.0.as_ptr().write_volatile(ptr::null_mut()) };
     }
 }
 
-/// One object, on the way through the flow table.
+/// A walk over the flow table that looks for one object.
 struct Walk {
     object: *mut bindings::nf_ct_timeout,
     /// How many flows had it.
@@ -180,7 +181,8 @@ unsafe extern "C" fn detach_if_found(ct: *mut bindings::nf_conn, data: *mut c_vo
     0
 }
 
-/// A number of objects to be taken off all flows of a namespace, in one walk, when it is dropped.
+/// A batch of objects. When it is dropped, they are taken off all flows of a namespace, in one
+/// walk.
 pub(crate) struct DetachBatch<'a> {
     net: &'a Net,
     timeouts: KVVec<Timeout>,
@@ -195,8 +197,8 @@ impl<'a> DetachBatch<'a> {
         }
     }
 
-    /// Adds an object. One that no flow can have is done with at once; without memory to remember
-    /// it, so is any other. Sleeps.
+    /// Adds an object. One that no flow can have is dropped at once; if there is no memory to
+    /// remember another, it is taken off the flows at once. Sleeps.
     pub(crate) fn push<T, M: ModuleMetadata>(&mut self, owner: Owner<T, M>) {
         let Err(timeout) = owner.into_timeout().try_end() else {
             return;

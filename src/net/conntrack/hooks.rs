@@ -138,10 +138,10 @@ pub(crate) trait TimeoutHooks: Send + Sync + 'static {
     }
 }
 
-/// Hooks that are installed, standing on `P`, which provides their per-namespace data.
+/// Hooks that are installed, together with `P`, which provides their per-namespace data.
 ///
-/// When it is dropped, the slot is cleared, those who are using it are waited for, and then `P`
-/// goes. By then no rule has an object any more: see [`new`](Self::new).
+/// When it is dropped, the slot is cleared, calls through it that are under way are waited for, and
+/// then `P` is dropped. By then no rule has an object any more: see [`new`](Self::new).
 ///
 /// # Invariants
 ///
@@ -173,11 +173,11 @@ impl<H: TimeoutHooks, P: Provides<H::Data>> Registration<H, P> {
     ///
     /// # Safety
     ///
-    /// The registration must be kept until the module `H::Module` ends, or fails to begin before anybody
-    /// could find an object. A rule gives its object back to whatever is in the slot by then; that these
-    /// hooks are, is what the reference to the module that comes with the object is for.
+    /// The registration must be kept until the module `H::Module` exits, or fails to load before
+    /// anybody could find an object. A rule gives its object back through whatever hooks are in the
+    /// slot by then; the module reference that comes with the object ensures that it is these.
     pub(crate) unsafe fn new(below: P) -> Result<Self> {
-        // Full ordering: who finds the hooks in the slot finds what they rely on.
+        // Full ordering: whoever finds the hooks in the slot finds what they rely on.
         let hooks: &'static _ = &Self::HOOKS;
         match slot().cmpxchg(ptr::null(), hooks, Full) {
             // INVARIANT: They are there now, and stay as long as the module does, by the caller's promise.
@@ -219,8 +219,8 @@ impl<H: TimeoutHooks, P: Provides<H::Data>> Registration<H, P> {
     /// `find_get` returned.
     unsafe extern "C" fn put(timeout: *mut bindings::nf_ct_timeout) {
         if let Some(timeout) = NonNull::new(timeout) {
-            // From when the user is given back, nothing of ours keeps the module, but the caller's read-side
-            // section does: see `drop`.
+            // Once the user is given back, no reference of ours keeps the module loaded, but the
+            // caller's read-side critical section does: see `drop`.
             // SAFETY: It comes from `into_c` in `find_get`, of these hooks, by the type invariant. It is given
             // back here.
             H::put(unsafe { User::from_c(timeout) });
@@ -230,7 +230,7 @@ impl<H: TimeoutHooks, P: Provides<H::Data>> Registration<H, P> {
 
 impl<H: TimeoutHooks, P: Provides<H::Data>> Drop for Registration<H, P> {
     fn drop(&mut self) {
-        // The C module stores to the slot without looking, after it has registered with nfnetlink.
+        // The C module stores to the slot unconditionally, after it has registered with nfnetlink.
         // If it was loaded at the same moment, its hooks are there, and must stay.
         let _ = slot().cmpxchg(self.hooks, ptr::null(), Full);
         // SAFETY: There are no requirements; module exit may sleep.

@@ -37,7 +37,7 @@ use crate::{
     sync::rcu_map::WriteLock,
 };
 
-/// The largest number of timeouts that a tracker may have; TCP, with 14, has most.
+/// The largest number of timeouts that a tracker may have; TCP, with 14, has the most.
 const MAX_WORDS: usize = 16;
 
 /// Attribute tables have room for this many types, and the unused type 0.
@@ -66,7 +66,7 @@ impl L4Proto {
     pub(crate) fn find(number: u8) -> Option<Self> {
         // SAFETY: The function always returns a pointer to a static.
         let proto = Self(unsafe { &*bindings::nf_ct_l4proto_find(number) });
-        // What is unknown is tracked by the generic tracker.
+        // For an unknown protocol, it is the generic tracker.
         (proto.number() == number).then_some(proto)
     }
 
@@ -98,8 +98,8 @@ impl L4Proto {
 
     /// Parses the attributes nested in `attr`: timeouts in seconds, by state.
     ///
-    /// Fails with `EOPNOTSUPP` if the tracker has more types than the table has room for, and with the
-    /// parser's errors, which `ack` then tells.
+    /// Fails with `EOPNOTSUPP` if the tracker has more types than the table has room for, and with
+    /// the parser's errors, which are then reported in `ack`.
     pub(crate) fn parse<'t, 'a>(
         self,
         attr: Attr<'a>,
@@ -113,7 +113,7 @@ impl L4Proto {
         Ok(TimeoutAttrs { proto: self, attrs })
     }
 
-    /// No timeouts from user space: what is converted from this are the defaults.
+    /// No timeouts from user space: to convert this gives the defaults.
     ///
     /// Fails with `EOPNOTSUPP` if the tracker has more types than this module is made for.
     #[allow(dead_code, reason = "for unit tests and examples")]
@@ -193,7 +193,7 @@ impl DefaultTimeouts<'_> {
 
     /// Appends them to a message, in seconds, as attributes of the protocol's own types.
     ///
-    /// Each value is what it is at the moment: a writer, or a sysctl, may be half way through.
+    /// The values need not be of one moment: a writer, or a sysctl, may be half way through.
     pub(crate) fn put(&self, msg: &mut Message<'_>) -> Result {
         // SAFETY: By the type invariant the array is as large as the tracker takes it for. Nothing locks
         // it; it is read by the word, and each word stands for itself.
@@ -243,7 +243,7 @@ impl<'t, 'a> TimeoutAttrs<'t, 'a> {
 
     /// Converts them to timeouts; those that are absent take the default of `net`.
     ///
-    /// Does not look whether the values are in range. Fails with `EOPNOTSUPP` if the tracker has
+    /// Does not check that the values are in range. Fails with `EOPNOTSUPP` if the tracker has
     /// more timeouts than this module is made for.
     pub(crate) fn to_timeouts(self, net: &Net) -> Result<Timeouts> {
         let mut timeouts = Timeouts {
@@ -305,7 +305,7 @@ pub(super) unsafe fn put_timeouts(
     // SAFETY: By the caller's promise; the message is under construction.
     match unsafe { put(msg.as_raw(), data) } {
         0.. => Ok(()),
-        // Trackers answer ENOSPC; netlink's word for a full buffer is EMSGSIZE.
+        // Trackers return ENOSPC; netlink's error for a full buffer is EMSGSIZE.
         _ => Err(EMSGSIZE),
     }
 }

@@ -4,11 +4,12 @@
 //!
 //! # Counts
 //!
-//! Conntrack counts references: each flow and each template has one, and the object is freed with the
-//! last. In addition, an object of ours has users: its [`Owner`], which makes it known by a name, and
-//! the rules that got it by that name, each a [`User`]. All users together have one reference, and one
-//! to the module whose code they run when they go. So a rule that comes or goes costs one atomic
-//! operation, on a counter of the object's own, and the owner can ask whether there are any.
+//! Conntrack counts references: each flow and each template holds one, and the object is freed when
+//! the last one is dropped. In addition, an object of ours has users: its [`Owner`], which makes it
+//! known by a name, and the rules that got it by that name, each a [`User`]. All users together
+//! hold one reference to the object, and one to the module, whose code they run when they go. So
+//! adding or removing a rule costs one atomic operation, on a counter in the object itself, and the
+//! owner can ask whether there are rules.
 //!
 //! # Memory
 //!
@@ -192,9 +193,9 @@ impl<T: Send + Sync, M: ModuleMetadata> UniqueTimeout<T, M> {
             align_of::<bindings::nf_ct_timeout>().max(align_of::<Tail<T>>()),
         )
         .map_err(|_| ENOMEM)?;
-        // Who is over what its memory cgroup should have is made to wait, for seconds, where it asks for
-        // memory and may sleep, and who wants the mutex would wait, too. So it is asked for without
-        // sleeping first: the wait is due where the request ends, then.
+        // A task whose memory cgroup is over `memory.high` is throttled, for seconds, where it
+        // allocates and may sleep, and all that want the mutex would wait with it. So the first
+        // attempt does not sleep: the throttling is then put off until the end of the request.
         let hasty = (flags & !GFP_KERNEL) | GFP_NOWAIT | __GFP_NOWARN;
         let alloc = |flags| Kmalloc::alloc(layout, flags | __GFP_ZERO, NumaNode::NO_NODE);
         let object = alloc(hasty).or_else(|_| alloc(flags))?;
@@ -260,7 +261,7 @@ impl<T, M: ModuleMetadata> Object<T, M> {
         unsafe { &tail_of::<T>(self.object).as_ref().users }
     }
 
-    /// What the users had together.
+    /// Takes what the users held together: a reference to the object, and one to the module.
     ///
     /// # Safety
     ///
@@ -272,7 +273,7 @@ impl<T, M: ModuleMetadata> Object<T, M> {
     }
 }
 
-/// What makes an object known: the first of its users.
+/// The owner of an object, through which others find it: the first of its users.
 ///
 /// # Invariants
 ///
@@ -288,13 +289,14 @@ impl<T, M: ModuleMetadata> Owner<T, M> {
         TimeoutRef::new(unsafe { tail_of(self.0.object) })
     }
 
-    /// Retires the object, unless there are other users: from then on, nobody can become one. In the
-    /// race with somebody who is just about to, exactly one of the two succeeds.
+    /// Retires the object, unless there are other users: from then on, nobody can become one. In a
+    /// race with a new user, exactly one of the two succeeds.
     ///
-    /// Returns the number of other users.
+    /// If there are other users, the error is their number.
     ///
-    /// The step itself decides; no order with other memory is needed: what a user reads does not
-    /// change, or is read by the word, and was there before the object could be found.
+    /// The atomic operation itself decides. No ordering with other memory is needed: what a user
+    /// reads does not change, or is read word by word, and was there before the object could be
+    /// found.
     pub(crate) fn retire(&self) -> Result<(), u32> {
         // SAFETY: The users' reference keeps the object.
         let users = unsafe { self.0.users() };
@@ -310,9 +312,11 @@ impl<T, M: ModuleMetadata> Owner<T, M> {
         Ok(())
     }
 
-    /// Stops being a user. Other users keep the object among themselves; so, the reference that is
-    /// returned is one of its own then. The last one lets go of the module, which the reference does not
-    /// keep: the caller has to be something that the module's exit waits for.
+    /// Stops being a user, and returns a reference to the object.
+    ///
+    /// If other users remain, they keep the reference that all users share, and the one returned is
+    /// new. The last user drops the module reference, too, and the returned reference does not keep
+    /// the module loaded: the caller must be something that the module's exit waits for.
     pub(crate) fn into_timeout(self) -> Timeout {
         let this = ManuallyDrop::new(self);
         let object = this.0.object;
@@ -388,7 +392,7 @@ impl<T, M: ModuleMetadata> User<T, M> {
         TimeoutRef::new(unsafe { tail_of(self.0.object) })
     }
 
-    /// The C pointer. The user is counted on.
+    /// Turns the user into the C pointer. It remains counted.
     pub(super) fn into_c(self) -> *mut bindings::nf_ct_timeout {
         ManuallyDrop::new(self).0.object.as_ptr()
     }
@@ -432,8 +436,8 @@ unsafe impl Sync for Timeout {}
 impl Timeout {
     /// Drops this reference if it is the last, and returns it if there are others.
     ///
-    /// If it is, the object ends here and now: who finds it afterwards, under RCU, cannot get a
-    /// reference any more.
+    /// If it is the last, the count is zero from here on: a reader that still finds the object,
+    /// under RCU, cannot get a reference any more.
     pub(crate) fn try_end(self) -> Result<(), Self> {
         // SAFETY: Our reference keeps the object.
         if !unsafe { refcount(self.0) }.dec_if_one() {
@@ -449,7 +453,7 @@ impl Timeout {
     ///
     /// # Safety
     ///
-    /// There must be so many, and they must not be used nor given back any more.
+    /// There must be `count` of them, and nobody may use them or give them back any more.
     pub(super) unsafe fn put_others(&self, count: i32) {
         // SAFETY: Our reference keeps the object.
         let none_left = unsafe { refcount(self.0) }.sub_and_test(count);

@@ -2,8 +2,8 @@
 
 //! Dumps: all objects of a namespace, over as many buffers as it takes.
 //!
-//! Between two buffers anything can change. The cursor says where to go on, and a change of the
-//! generation makes the messages say that the dump is not of one piece (`NLM_F_DUMP_INTR`).
+//! Between two buffers anything can change. The cursor says where to go on, and if the generation
+//! has changed, messages are marked to say that the dump is not consistent (`NLM_F_DUMP_INTR`).
 //!
 //! # Examples
 //!
@@ -57,7 +57,7 @@
 //!         _rcu: &rcu::Guard,
 //!     ) -> Result {
 //!         while let Some(total) = totals.0.get(*next) {
-//!             // Where the buffer ends, so does this; it goes on with the next one.
+//!             // Returns if the buffer is full; the next call goes on from here.
 //!             out.message(0, |msg| msg.put_be32(2, total.load(Relaxed)))?;
 //!             *next += 1;
 //!         }
@@ -111,8 +111,8 @@ use crate::{
 
 /// How all objects of a namespace are sent, buffer by buffer.
 pub(crate) trait Dump<S: Subsystem>: 'static {
-    /// Where to go on. All zeros is the beginning. It is never dropped, and each buffer may be filled by
-    /// another thread.
+    /// Where to go on. All zeros means the beginning. It is never dropped, and each buffer may be
+    /// filled by a different thread.
     type Cursor: Copy + Send + Zeroable;
 
     /// A number that changes when objects come or go; never zero.
@@ -198,8 +198,8 @@ pub(super) unsafe extern "C" fn fill<S: Subsystem, D: Dump<S>>(
     };
     let result = D::fill(data, &mut out, cursor, &guard);
 
-    // If the objects changed while they were written, the next message shall say so, be it the one
-    // that ends the dump.
+    // If the objects changed while they were written, the next message must say so, even if it is
+    // the one that ends the dump.
     let generation = D::generation(data);
     // SAFETY: As above.
     unsafe { (*cb).seq = generation };

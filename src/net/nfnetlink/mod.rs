@@ -382,7 +382,7 @@ impl<'a, S: Subsystem> Request<'a, S> {
 
     /// Starts to send all objects, as `D` writes them.
     ///
-    /// Returns `EINTR` when that worked: it tells the core that no further answer is due. Sleeps,
+    /// Returns `EINTR` on success, which tells the core that no further reply is due. Sleeps,
     /// and so consumes the read-side section, and the request, whose data the section protects. As
     /// before taking a mutex, the caller must not be in another read-side section; lockdep tells.
     pub(crate) fn start_dump<D: Dump<S>>(self, section: ReadSection) -> Result {
@@ -392,8 +392,9 @@ impl<'a, S: Subsystem> Request<'a, S> {
             module,
             ..Default::default()
         };
-        // The module could go while we are outside of the read-side section. (Not EAGAIN: the core
-        // would try again at once, and keep the CPU from the one that unloads the module.)
+        // The module could be unloaded while we are outside the read-side critical section. (Not
+        // EAGAIN: the core would try again at once, and keep the CPU from the task that unloads
+        // it.)
         let _module = ModuleRef::<S::Module>::try_get().ok_or(EPROTONOSUPPORT)?;
 
         drop(section);
@@ -450,7 +451,7 @@ unsafe fn put_header<'a, S: Subsystem>(
     Ok(unsafe { Message::from_raw(skb, nlh) })
 }
 
-/// A registered subsystem, standing on `P`, which provides its per-namespace data.
+/// A registered subsystem, together with `P`, which provides its per-namespace data.
 ///
 /// When it is dropped, the subsystem is unregistered first, and then `P` goes.
 pub(crate) struct Registration<S: Subsystem, P: Provides<S::Data>> {

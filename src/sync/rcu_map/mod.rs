@@ -3,11 +3,12 @@
 //! A map that remembers the order of insertion and is read under RCU.
 //!
 //! An [`RcuList`] keeps the order, an [`RHashTable`] finds by key; both are intrusive, so an entry
-//! costs no allocation of its own. As long as there are few entries, the list alone does: to look
-//! at each takes less time than to hash the key. An empty map is a few words.
+//! costs no allocation of its own. As long as there are few entries, the list is enough: to look at
+//! each takes less time than to hash the key. An empty map is a few words.
 //!
-//! Writers show a lock (`L`) that excludes all others. Readers show an [`rcu::Guard`]; what they find
-//! stays allocated until they drop it, but may be removed from the map at any time.
+//! Writers show a lock (`L`) that excludes all other writers. Readers show an [`rcu::Guard`]; what
+//! they find stays allocated until they drop the guard, but may be removed from the map at any
+//! time.
 //!
 //! # Examples
 //!
@@ -187,8 +188,8 @@ pub(crate) unsafe trait Key: AsBytes + Copy + Eq {}
 
 /// Evidence that no other writer runs.
 ///
-/// An exclusive reference is what it takes to change which entries there are. A shared one tells that
-/// this thread is the writer, and does for what leaves the entries where they are.
+/// To add or remove entries takes an exclusive reference. A shared one shows that this thread is
+/// the writer, which is enough for changes that leave the entries where they are.
 ///
 /// # Safety
 ///
@@ -331,22 +332,23 @@ where
         })
     }
 
-    /// A number, never zero, that differs from an earlier one if entries came or went in between.
+    /// A number, never zero, that differs from an earlier one if entries were added or removed in
+    /// between. (It wraps after 2^32 changes.)
     ///
-    /// (It wraps after 2^32 changes.) A change that a reader saw before is counted at the latest when
-    /// the next change begins.
+    /// A change that a reader has already seen is counted at the latest when the next change
+    /// begins.
     pub(crate) fn generation(&self) -> u32 {
-        // What was read of the entries was read before; pairs with the barrier in `changed`.
+        // The caller's reads of entries come before this; pairs with the barrier in `changed`.
         smp_mb(Read);
         self.generation.load(Acquire)
     }
 
     fn changed(&self) {
-        // Relaxed: only writers store to it, and one writer sees what the one before it has stored.
+        // Relaxed: only writers store to it, and each sees what the one before it has stored.
         let next = self.generation.load(Relaxed).wrapping_add(1).max(1);
-        // Release: who sees this number sees the change, too.
+        // Release: a reader that sees this number sees the change, too.
         self.generation.store(next, Release);
-        // Who sees the next change sees this number.
+        // A reader that sees the next change sees this number.
         smp_mb(Write);
     }
 
@@ -389,11 +391,12 @@ where
         }
     }
 
-    /// Counts entries that came or went, and lets readers search what is faster now.
+    /// Updates the number of entries, and has readers search the list or the hash table, whichever
+    /// is faster now.
     ///
-    /// Until they are told here to search the one, they find in the other what they found before: who
-    /// looks for a key finds that its entry comes and goes at a moment. (Who goes through all entries
-    /// may see it come a little later, and go a little later.)
+    /// Until they are switched here from one to the other, readers find in the old one what they
+    /// found before. So to a lookup by key, an entry appears and disappears at a single moment. (A
+    /// walk over all entries may see it appear, and disappear, a little later.)
     ///
     /// # Safety
     ///
@@ -411,8 +414,9 @@ where
         };
         // Relaxed: only writers store to it.
         if self.searched.load(Relaxed) != searched {
-            // Release: who searches the hash table sees all that is in it. (Who searches the list again
-            // may, for a moment, see what was just removed; so may anybody who began before that.)
+            // Release: a reader that searches the hash table sees all of its entries. (One that is
+            // switched back to the list may, for a moment, see an entry that was just removed; so
+            // may any reader that began before the removal.)
             self.searched.store(searched, Release);
         }
     }
@@ -451,9 +455,9 @@ where
 
     /// Removes a node and returns its owner.
     ///
-    /// The hash table comes first, for the sake of `seek`: who still finds a node there is in a
-    /// read-side section that began before the node left the list, and so before any later removal
-    /// of the nodes that follow it; their memory outlives that section.
+    /// It leaves the hash table first, for the sake of `seek`: a reader that still finds a node
+    /// there is in a read-side critical section that began before the node left the list, and so
+    /// before any later removal of the nodes that follow it. Their memory outlives that section.
     ///
     /// # Safety
     ///
@@ -507,7 +511,7 @@ where
         }
     }
 
-    /// Shows the map's own pointer to a node to `f`.
+    /// Calls `f` with the map's own pointer to a node.
     ///
     /// # Safety
     ///
@@ -531,8 +535,8 @@ where
     /// When `visit` fails, `cursor` names the entry it failed on, and the error is returned. At the
     /// end, `cursor` says so, and a further call visits nothing.
     ///
-    /// Going on takes constant time, unless the very entry that the cursor names was removed; then
-    /// the place is searched for along the list, as it is if there are few entries.
+    /// To resume takes constant time, unless the very entry that the cursor names was removed; then
+    /// the list is searched for the place, as it is when there are few entries.
     pub(crate) fn for_each_from(
         &self,
         cursor: &mut Cursor<K>,
@@ -566,8 +570,8 @@ where
         Ok(())
     }
 
-    /// The first element whose position is not below `position`; that one has `key`, if it is still
-    /// there.
+    /// The first element whose position is not below `position`. The element at `position` itself,
+    /// if it is still there, has the key `key`.
     fn seek(&self, key: &K, position: u64, guard: &rcu::Guard) -> Option<*mut rcu_list::Links> {
         if let Some(node) = self.find(key, guard) {
             // SAFETY: Found under `guard`.

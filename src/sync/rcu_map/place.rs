@@ -24,9 +24,9 @@ where
     K: Key,
     P: RcuPointer<Target = Node<K>>,
 {
-    /// An entry.
+    /// An entry with this key.
     Occupied(Entry<'m, K, P, L>),
-    /// None.
+    /// No entry.
     Vacant(Vacancy<'m, K, P, L>),
 }
 
@@ -80,14 +80,14 @@ where
 {
     /// The entry, and evidence of the lock for what only the writer may do with it.
     ///
-    /// The lock is shared, not exclusive, so that it does not do for removing entries meanwhile.
+    /// The reference to the lock is shared, so that it cannot be used to remove entries meanwhile.
     pub(crate) fn get_locked(&self) -> (P::Borrowed<'_>, &L) {
         // SAFETY: By the type invariant the map owns the node. To remove it takes `self`, or the lock
         // exclusively, which `self` borrows.
         (unsafe { P::borrow(self.node) }, self.lock)
     }
 
-    /// Shows the map's own pointer to `f`.
+    /// Calls `f` with the map's own pointer.
     pub(crate) fn with_owner<R>(&self, f: impl FnOnce(&P) -> R) -> R {
         // SAFETY: By the type invariant the node is in the map, and removing it consumes `self`.
         unsafe { RcuMap::<K, P, L>::with_owner(self.node, f) }
@@ -122,8 +122,8 @@ where
     P: RcuPointer<Target = Node<K>>,
     L: WriteLock,
 {
-    /// Adds an entry behind all others. May sleep. Where the map gets its hash table, `flags` are for
-    /// the memory of that, but for the buckets, which rhashtable allocates by flags of its own.
+    /// Adds an entry after all others. May sleep. If this creates the map's hash table, that is
+    /// allocated with `flags`, except for its buckets: rhashtable uses flags of its own for those.
     ///
     /// Fails with `ENOMEM`, and with `EINVAL` if the entry's key is not the one that was looked for;
     /// the entry is dropped then.
