@@ -38,8 +38,8 @@
 //!     }
 //! }
 //!
-//! // SAFETY: The address is the box's, and a grace period passes before that is freed. What is borrowed
-//! // is a reference to something that is `Sync`.
+//! // SAFETY: The address is the box's, and a grace period passes before that is freed. What is
+//! // borrowed is a reference to something that is `Sync`.
 //! unsafe impl RcuPointer for Host {
 //!     type Target = Node<Id>;
 //!     type Unique = KBox<Node<Id>>;
