@@ -16,8 +16,8 @@ RUSTC ?= $(shell for r in rustc /usr/bin/rustc /usr/local/bin/rustc; do \
 LLVM ?= $(shell echo '$(call config,CONFIG_CC_VERSION_TEXT)' | \
 	sed -n 's/.*clang version \([0-9]*\)\..*/-\1/p')
 BINDGEN ?= $(or $(shell command -v bindgen),$(firstword $(wildcard $(cache)/tools/bin/bindgen /usr/local/bin/bindgen)))
-# Of a kernel that GCC has built, bindgen is to look for libclang itself; to be told of
-# no directory would be another thing.
+# For a kernel built with GCC, bindgen has to look for libclang itself. LIBCLANG_PATH is
+# not set at all then, because an empty value would mean something else.
 libclang := $(wildcard /usr/lib/llvm$(filter -%,$(LLVM))/lib)
 ifneq ($(libclang),)
 export LIBCLANG_PATH ?= $(libclang)

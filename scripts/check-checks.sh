@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # make check-checks: checks the checkers. Breaks the module in one way after the
-# other, each time builds it and runs a test on the debug kernel, and looks
-# whether the search of the kernel log finds what it should; and nothing in the
-# log of the same tests with the module as it is. Prints KTAP.
+# other; each time, builds it, runs a test on the debug kernel, and checks that
+# the search of the kernel log finds what it should. With the unbroken module, the
+# search must find nothing in the log of the same tests. Prints KTAP.
 #
 # tests/broken/*.patch are the ways. "Test:" says which test is run, "Expect:" is
 # a pattern for what the log has to say.

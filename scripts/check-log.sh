@@ -26,16 +26,16 @@ harmless='\] virtme-ng-init: |'
 harmless+='kasan: KernelAddressSanitizer initialized|^.{0,24}KASAN'
 harmless+=' (initialized|enabled)|ODEBUG: selftest passed'
 
-# What is no fault of the module. Where the end of such a message is not found in so many
-# lines, it is no such message.
+# Messages that are not the module's fault. If the end of such a message is not found
+# within the number of lines below, it is not excused.
 #
-# Of failures that a test has injected, vmalloc tells each, with a stack: without memory
-# for the few bytes of a vm_struct or of an array of pages, it is such a one. The tracing
-# core warns if it has no memory for an event of a module, and then names the error:
-# anything but ENOMEM, 12, is a report.
+# vmalloc reports each failure that a test has injected, with a stack trace: if it has no
+# memory for the few bytes of a vm_struct or of an array of pages, it is such a failure.
+# The tracing core warns if it has no memory for an event of a module, and then prints the
+# error: anything but ENOMEM (12) is a report.
 #
-# Whichever module gives Open vSwitch a timeout for a flow, ovs_ct_copy_action() looks at it
-# by rcu_dereference() without the RCU read lock, in Linux 7.3.
+# In Linux 7.3, ovs_ct_copy_action() looks at a flow's timeout with rcu_dereference(), but
+# without the RCU read lock, whichever module gives Open vSwitch the timeout.
 excused='
 	function begin(last, words) { end = last; must = words; n = 0 }
 	function flush() { for (i = 0; i < n; i++) print kept[i]; end = "" }

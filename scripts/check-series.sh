@@ -67,9 +67,10 @@ configure() {
 	done
 }
 
-# with NAME SYMBOLS GOAL OPTION=VALUE...: a kernel that has little but what is given here
-# compiles as far as the goal, after its Rust parts. Those, and the module if it is
-# there, refer to no symbol that matches SYMBOLS: it would be missing in the end.
+# with NAME SYMBOLS GOAL OPTION=VALUE...: a kernel that has little but these options
+# compiles: its Rust parts, and then everything up to GOAL. Neither those parts nor the
+# module, if it is there, refer to a symbol that matches SYMBOLS, which would be undefined
+# in the end.
 with() {
 	local name=$1 symbols=$2 goal=$3 other_build=$results/options fragment=$results/options.config
 	shift 3
@@ -120,7 +121,7 @@ examples() {
 	check "the examples in the documentation pass" \
 		grep -E '# rust_doctests_kernel: pass:[1-9][0-9]* fail:0 ' "$log"
 	for file in $(git -C "$applied" diff --name-only -G '//[/!] ```' base clean -- rust/kernel); do
-		# Each example has two; so has what is marked as something else, one of them with the mark.
+		# An example has two plain fences; what is marked as something else has only one.
 		fences=$(grep -cE '^ *//[/!] ```$' "$applied/$file")
 		others=$(grep -cE '^ *//[/!] ```[a-z]' "$applied/$file")
 		check_eq "so many of $file have run" "$(grep -cF "location: $file:" "$log")" \

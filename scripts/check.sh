@@ -18,9 +18,9 @@
 . "$(dirname "$0")/lib.sh"
 . "$TOP/scripts/tools.sh"
 
-# With a third, it would take an hour and a half on two cores from nothing. The plain
-# kernel is the one that tells least, so it only stands in for s390x, where the compiler
-# cannot do that.
+# With a third kernel, a first run would take an hour and a half on two cores. The plain
+# kernel is the one that tells least, so it only stands in for s390x if the compiler
+# cannot compile for that.
 stand_in=
 [ -n "${KERNELS:-}${KDIR:-}${ARCH:-}" ] || { KERNELS="debug s390x" stand_in=plain; }
 [ -z "${KDIR:-}" ] || KERNELS=plain
@@ -126,7 +126,7 @@ guests() {
 		}
 	done
 	trap - TERM
-	# What only this kernel has, it must have.
+	# Tests that only this kernel can run must not be skipped on it.
 	case $kernel in
 	debug) set -- $debug_only ;;
 	builtin) set -- $builtin_only ;;
@@ -139,8 +139,8 @@ guests() {
 	cat "$results/$kernel"-?.ktap
 }
 
-# give_up KERNEL STATUS: there is nothing to run its tests on, and why was just said.
-# Only a run that is not about that architecture goes on without it.
+# give_up KERNEL STATUS: there is nothing to run this kernel's tests on, for the reason
+# just printed. Only a run that is not about its architecture goes on without it.
 give_up() {
 	[[ $1 == s390x || $1 == arm64 ]] && [ -z "${ARCH:-}" ] || exit "$2"
 	local result="not ok 1 there is a kernel and a guest for $1"
@@ -151,7 +151,7 @@ give_up() {
 	echo "  $result" | tee "$results/$1.ktap"
 }
 
-# runs KERNEL TEST: if no test was named
+# runs KERNEL TEST: whether the kernel is to run this test when no test was named
 runs() {
 	local on_debug=" $debug_tests $debug_only "
 	[ "$1" = builtin ] || [[ " $builtin_only " != *" $2 "* ]] || return

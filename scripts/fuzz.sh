@@ -9,11 +9,11 @@
 # MESSAGES=      for so many messages, by default on the debug kernel
 # KERNELS=debug  or plain
 # SEED=n         from the first message with that seed on, which repeats a run
-# REPLAY=file    plays what is in a file, as they are made of what was found
-# MINIMIZE=file  the same, and makes a shorter one of it, if that fails, too
+# REPLAY=file    plays a file of the kind that is written when something was found
+# MINIMIZE=file  the same, and if it fails, makes a shorter file that fails, too
 #
-# The position, and messages that showed new code where the kernel can tell
-# (CONFIG_KCOV), are kept in the cache directory, and what was found, too.
+# The cache directory keeps the position, the messages that reached new code where
+# the kernel can tell (CONFIG_KCOV), and what was found.
 
 . "$(dirname "$0")/lib.sh"
 . "$TOP/scripts/tools.sh"

@@ -55,8 +55,9 @@ step() {
 # run_guest CONSOLE SECONDS COMMAND...: runs a virtual machine, with its console on
 # stdout and in a file, and exits with the status that the guest tells.
 #
-# It ends with this script: timeout(1) gives it a process group of its own, which no
-# signal to the group of its caller reaches, so it would go on for up to its SECONDS.
+# The machine ends with this script. Otherwise it would go on for up to SECONDS, because
+# timeout(1) gives it a process group of its own, which signals to the group of the
+# caller do not reach.
 run_guest() {
 	local console=$1 seconds=$2 status
 	shift 2

@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Adds this project's crates to a rust-project.json that the kernel's generator
-# made. That looks for crate roots beside a Kbuild that names them, and ours are
-# in other directories than Kbuild; and it knows nothing of the bindings that
-# Kbuild has generated. And it makes rust-analyzer load the standard library by
-# itself: only then does it know the methods of integers, slices and pointers.
+# made. The generator looks for crate roots beside a Kbuild that names them, but
+# ours are in other directories; nor does it know of the bindings that Kbuild has
+# generated. This script also makes rust-analyzer load the standard library by
+# itself: only then does rust-analyzer know the methods of integers, slices and
+# pointers.
 #
 # usage: rust-project.py FILE BINDINGS
 #

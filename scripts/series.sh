@@ -1,10 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# make series: writes the module as patches for the kernel tree, to be applied with
-# "git am --empty=drop" (what is dropped is the cover letter): the abstractions one by one, where the kernel crate has its own, then
-# the module, the YNL spec, the selftests, and an entry in MAINTAINERS. They are made
-# of this project's sources, by the programs in scripts/series/.
+# make series: writes the module as patches for the kernel tree: the abstractions one by
+# one, placed where the kernel crate has its own, then the module, the YNL spec, the
+# selftests, and an entry in MAINTAINERS. They are to be applied with "git am
+# --empty=drop" (what is dropped is the cover letter), and are generated from this
+# project's sources by the programs in scripts/series/.
 #
 # usage: series.sh DIRECTORY     the patches, with a cover letter
 #        series.sh --into TREE   the files as they are with all patches, into a kernel

@@ -21,8 +21,8 @@ trap 'rm -rf "$work"' EXIT
 
 case $arch in
 s390x)
-	# QEMU 7.2 gets a vector instruction wrong that the kernel sums up packets with: all
-	# whose checksum is not left to the device are dropped.
+	# QEMU 7.2 gets a vector instruction wrong with which the kernel computes checksums: all
+	# packets whose checksum is not left to the device are dropped.
 	qemu=(qemu-system-s390x -machine s390-ccw-virtio -cpu max,vx=off,vxeh=off -kernel "$kdir/arch/s390/boot/bzImage")
 	bus=ccw console=ttysclp0
 	;;

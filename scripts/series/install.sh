@@ -5,8 +5,9 @@
 # differ are replaced, so that an incremental build stays one; they are replaced and
 # not written to, because the tree may be a copy made of hard links.
 #
-# install_files REPOSITORY SOURCE TREE: SOURCE is the kernel as it was. What an earlier
-# call has put there and REPOSITORY does not have, goes or is as it was.
+# install_files REPOSITORY SOURCE TREE: SOURCE is the unpatched kernel. A file that an
+# earlier call has put into TREE and that REPOSITORY does not have is removed, or
+# restored to what SOURCE has.
 install_files() {
 	local repository=$1 source=$2 tree=$3 file from mode
 	{

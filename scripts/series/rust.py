@@ -102,7 +102,7 @@ def declarations(paths):
 
 
 def compatibility(text):
-    """What names stand for that the project has for the sake of several kernels, in the newest."""
+    """What the names that the project needs to support several kernels are in the newest one."""
     found = {}
     for match in re.finditer(r"^pub\(crate\) use ([^;]*);\n", text, re.M):
         for path in flatten(match.group(1)):
@@ -179,7 +179,7 @@ def kernel(text, parent=""):
     for name in re.findall(r"^pub\(crate\) use (\w+);\n", text, re.M):
         text = text.replace(f"macro_rules! {name} ", f"#[macro_export]\nmacro_rules! {name} ")
     text = re.sub(r"\bpub\(crate\)", "pub", text)
-    # What is for a neighbour has no user before that is there, or with options that leave it out.
+    # An item for a sibling module has no user until that is added, or if options leave it out.
     if "::" not in parent:
         text = re.sub(r"\bpub\(super\)", "pub", text)
     text = re.sub(r"^ *#\[allow\(dead_code.*\)\]\n", "", text, flags=re.M)

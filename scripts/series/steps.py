@@ -82,10 +82,10 @@ class Series:
     def gfp_flag(self):
         """rust: alloc: add __GFP_RETRY_MAYFAIL
 
-        With it, an allocation that would exceed the limit of a memory cgroup
-        fails, where otherwise one of the cgroup's processes would be ended.
-        Conntrack timeout policies, at the end of this series, are charged to who
-        creates them, and that request can be refused.
+        With this flag, an allocation that would exceed the limit of a memory
+        cgroup fails; without it, one of the cgroup's processes would be killed.
+        Conntrack timeout policies, at the end of this series, are charged to
+        whoever creates them, and a request to create one can simply be refused.
         """
         self.tree.insert(BINDINGS,
                          "const gfp_t RUST_CONST_HELPER___GFP_RETRY_MAYFAIL = __GFP_RETRY_MAYFAIL;\n",
@@ -101,13 +101,15 @@ class Series:
     def rcu(self):
         """rust: sync: rcu: add dereference() and held()
 
-        dereference() is rcu_dereference() for pointers that are not typed as such
-        on the Rust side, with a guard as evidence of the read-side section.
+        dereference() is rcu_dereference() for pointers whose Rust type does not
+        mark them as RCU-protected. It takes a guard as evidence of the read-side
+        critical section.
 
-        held() makes such evidence where C code has taken the lock: in callbacks
-        that are documented to be called under rcu_read_lock().
+        held() provides such evidence where C code has already taken the lock: in
+        callbacks that are documented to be called under rcu_read_lock().
 
-        The RCU list of this series uses the one, nfnetlink subsystems the other.
+        Later in this series, the RCU list uses dereference(), and the conntrack
+        timeout hooks use held().
         """
         path = f"{KERNEL}/sync/rcu.rs"
         self.add_uses(path, "core::ptr::NonNull")
@@ -117,11 +119,12 @@ class Series:
     def refcount(self):
         """rust: sync: refcount: add operations for objects that others can find
 
-        An object that is found under RCU may have no references any more, or lose
-        its last one at the same moment. inc_not_zero() and dec_if_one() tell, and
-        exactly one of the two succeeds. sub_and_test() gives back many references
-        in one step, and read() is for messages. Conntrack timeouts, later in this
-        series, are such objects.
+        An object that is found under RCU may have no references left, or may lose
+        its last one at that very moment. inc_not_zero() and dec_if_one() report
+        whether they succeeded, and if the two race for the last reference, exactly
+        one of them does. sub_and_test() drops many references in one step, and
+        read() is for reporting the count in messages. Conntrack timeouts, later in
+        this series, are such objects.
         """
         path = f"{KERNEL}/sync/refcount.rs"
         self.more_helpers("linux/refcount.h", "refcount.c")
@@ -133,9 +136,10 @@ class Series:
     def rcu_list(self):
         """rust: sync: add an RCU list
 
-        An intrusive, doubly linked list that is read under RCU. It is the raw
-        form, for containers to build on: who may write, and how long elements
-        live, is for the caller to ensure. RcuMap, later in this series, is one.
+        An intrusive, doubly linked list that is read under RCU. It is a low-level
+        building block for containers: the caller is responsible for serializing
+        writers, and for keeping elements alive long enough. RcuMap, later in this
+        series, is such a container.
         """
         self.helpers("linux/rculist.h", "rculist.c", ["linux/rculist.h"])
         self.module("sync.rs", "rcu_list")
@@ -144,12 +148,13 @@ class Series:
     def rhashtable(self):
         """rust: sync: add rhashtable
 
-        The functions of rhashtable.h are inlined into their users, because they
-        are made for parameters that are known at compile time. Rust cannot have
-        that but for one set of parameters, so this is for keys of one size, 32
-        bytes, padded with zeros: enough for the names that netfilter, and the
-        network in general, find things by. Where in an element the key is differs
-        from type to type, and the table knows. RcuMap, which comes next, uses it.
+        The functions in rhashtable.h are inlined into their callers, because they
+        are designed for parameters that are known at compile time. From Rust, this
+        is possible for one set of parameters only, so this table is for keys of
+        one fixed size: 32 bytes, padded with zeros. That is enough for the names
+        by which netfilter, and networking code in general, look things up. The
+        offset of the key within an element differs from type to type, and is
+        stored in the table. RcuMap, added in the next patch, uses this table.
         """
         self.tree.add(f"{HELPERS}/rhashtable.h", f"""/* SPDX-License-Identifier: GPL-2.0 */
 
@@ -175,10 +180,11 @@ class Series:
         """rust: sync: add RcuMap
 
         A map that keeps the order of insertion and is read under RCU, made of an
-        RCU list and a hash table. It suits what is configured by netlink: commands
-        find objects by name, dumps show all of them in order, over many buffers,
-        while objects come and go. Conntrack timeout policies, at the end of this
-        series, are kept in one for each network namespace.
+        RCU list and a hash table. It suits objects that are configured through
+        netlink: commands look them up by name, and dumps list all of them in
+        order, over many buffers, while objects are added and removed. Conntrack
+        timeout policies, at the end of this series, are kept in one such map for
+        each network namespace.
         """
         self.module("sync.rs", "rcu_map")
         self.rust("sync/rcu_map/mod.rs", "sync/rcu_map/mod.rs", "sync")
@@ -197,9 +203,10 @@ class Series:
     def module_ref(self):
         """rust: module: add counted references
 
-        A ModuleRef keeps a module loaded for as long as it exists. Dumps of
-        nfnetlink and timeout objects, later in this series, need that: both call
-        into the module, or are freed by it, after the command has returned.
+        A ModuleRef keeps a module loaded for as long as it exists. nfnetlink dumps
+        and timeout objects, later in this series, need this: both call into the
+        module, or are freed by it, after the command that created them has
+        returned.
         """
         self.helpers("linux/module.h", "module.c", ["linux/module.h"])
         self.module("lib.rs", "module_ref")
@@ -208,10 +215,11 @@ class Series:
     def netns(self):
         """rust: net: add network namespaces
 
-        Net is a network namespace, and PerNet is what a module keeps for each of
-        them. A registration is evidence that the data exists, which other
-        registrations stand on, so that they can only be undone in the right order:
-        that of nfnetlink subsystems, later in this series, is the first.
+        Net is a network namespace, and PerNet is the data that a module keeps for
+        each of them. A registration is evidence that this data exists. Other
+        registrations are built on top of it, so that they can only be undone in
+        the right order. The first of these is the registration of nfnetlink
+        subsystems, later in this series.
         """
         self.helpers("net/netns/generic.h", "net/netns.c", ["net/netns/generic.h"], "#ifdef CONFIG_NET")
         self.header("net/net_namespace.h")
@@ -221,10 +229,11 @@ class Series:
     def nlmsg(self):
         """rust: net: add netlink messages and attributes
 
-        What the existing module has is for generic netlink, and for messages to be
-        multicast. This is for subsystems that answer requests, as those of
-        nfnetlink do, which come next: received attributes, policies, the extended
-        acknowledgment, and messages with nested attributes.
+        The existing netlink module of the kernel crate covers generic netlink and
+        multicast messages. This one is for subsystems that answer requests, such
+        as those of nfnetlink, which are added in the next patch. It covers
+        received attributes, attribute policies, the extended acknowledgment, and
+        messages with nested attributes.
         """
         self.helpers("linux/netlink.h", "net/netlink.c",
                      ["linux/netlink.h", "net/netlink.h", "net/sock.h"], "#ifdef CONFIG_NET")
@@ -237,11 +246,12 @@ class Series:
     def nfnetlink(self):
         """rust: net: add nfnetlink subsystems
 
-        A subsystem is a table of commands, each of which runs under the
-        subsystem's mutex, or under RCU, and gets evidence of it: what is shared is
-        changed by means of the one, and read by means of the other. Dumps go on
-        where the last buffer ended, and say if anything changed in between.
-        Conntrack timeout policies, at the end of this series, are a subsystem.
+        A subsystem is a table of commands. Each command runs either under the
+        subsystem's mutex or under RCU, and receives evidence of that: the former
+        is needed to change shared data, the latter to read it. Dumps continue
+        where the last buffer ended, and report whether anything changed in
+        between. Conntrack timeout policies, at the end of this series, are such a
+        subsystem.
         """
         self.helpers("linux/netfilter/nfnetlink.h", "net/nfnetlink.c", ["linux/netfilter/nfnetlink.h"],
                      "#ifdef CONFIG_NETFILTER_NETLINK")
@@ -253,13 +263,14 @@ class Series:
     def conntrack(self):
         """rust: net: add conntrack timeouts
 
-        The protocol trackers as far as their timeouts go, timeout objects with a
-        value of their owner's behind the timeouts, the hooks by which rules find
-        such objects by name, and the walk that takes them off flows.
+        This covers the protocol trackers, as far as their timeouts are concerned;
+        timeout objects, in which a value of the owner's follows the timeouts; the
+        hooks through which rules find such objects by name; and the walk of the
+        conntrack table that detaches them from flows.
 
-        As with other subsystems, this is for kernels that have conntrack built in:
-        the kernel crate cannot refer to symbols of a module. The user is the next
-        patch.
+        As with other subsystems, this needs a kernel that has conntrack built in,
+        because the kernel crate cannot refer to symbols of a module. The user is
+        added in the next patch.
         """
         condition = "#if IS_BUILTIN(CONFIG_NF_CONNTRACK) && IS_ENABLED(CONFIG_NF_CONNTRACK_TIMEOUT)"
         self.helpers("net/netfilter/nf_conntrack_timeout.h", "net/nf_conntrack.c",
@@ -282,24 +293,26 @@ class Series:
     def policies(self):
         """netfilter: add conntrack timeout policies in Rust
 
-        This takes the place of nfnetlink_cttimeout, by the same netlink protocol.
-        Creating, reading and deleting one policy do not get slower as their number
-        grows, reading takes no mutex, and errors come with a message and the
-        attribute to blame. Only one of the two can be loaded.
+        This module can be used in place of nfnetlink_cttimeout, and speaks the
+        same netlink protocol. Creating, reading or deleting a policy does not get
+        slower as the number of policies grows, reading takes no mutex, and errors
+        come with a message and the offending attribute. Only one of the two
+        modules can be loaded at a time.
 
         User space sees these differences:
 
-        - To delete a policy that a rule uses fails with EBUSY, as in older
-          kernels; to delete all keeps those, succeeds, and says how many. The
-          module parameter detach_in_use=1 has both delete them, as
-          nfnetlink_cttimeout does.
-        - CTA_TIMEOUT_USE is 1, and 1 for each rule; flows are not counted.
+        - Deleting a policy that a rule uses fails with EBUSY, as in older
+          kernels; deleting all policies keeps those in use, succeeds, and
+          reports how many were kept. With the module parameter
+          detach_in_use=1, both delete them, as in nfnetlink_cttimeout.
+        - CTA_TIMEOUT_USE is 1 plus 1 for each rule; flows are not counted.
         - A timeout that is too large for jiffies is refused with ERANGE.
 
-        There are five tracepoints: create, replace and delete of a policy, and a
-        rule taking and giving back a reference (hold, release).
+        There are five tracepoints: for creating, replacing and deleting a policy,
+        and for a rule taking and dropping a reference to one (hold, release).
 
-        The logic has no unsafe code in it, and the compiler forbids it there.
+        The logic of the module contains no unsafe code, and the compiler rejects
+        any there.
         """
         tree = self.tree
         for path in sorted(tree.project.glob("src/cttimeout/*.rs")):
@@ -335,7 +348,7 @@ obj-$(CONFIG_NF_CT_NETLINK_TIMEOUT_RUST) += {NAME}.o
     def kunit(self):
         """netfilter: cttimeout_rust: add KUnit tests
 
-        Of what can be tested without packets and without messages: timeout
+        They cover what can be tested without packets or netlink messages: timeout
         objects, the map, names and counts.
         """
         tree, symbol = self.tree, "NF_CT_NETLINK_TIMEOUT_RUST_KUNIT_TEST"
@@ -359,11 +372,13 @@ config NF_CT_NETLINK_HELPER
     def spec(self):
         """netlink: specs: add conntrack timeout policies
 
-        For YNL: the commands, the attributes, and the timeouts of each protocol.
+        This specification is for YNL. It describes the commands, the attributes,
+        and the timeouts of each protocol.
 
-        The generator of C code does not know how the numbers of a subsystem's
-        messages are made up, which nfnetlink_cttimeout shares with conntrack and
-        nftables. So it is not among what the library is made of, either.
+        The C code generator does not know how the message types of an nfnetlink
+        subsystem are made up. nfnetlink_cttimeout shares this limitation with
+        conntrack and nftables, so like them, it is left out of the generated
+        library (GENS_UNSUP).
         """
         path = "Documentation/netlink/specs/nfnetlink_cttimeout.yaml"
         self.tree.add(path, self.tree.ours(path))
@@ -373,15 +388,16 @@ config NF_CT_NETLINK_HELPER
     def selftests(self):
         """selftests: netfilter: add tests of conntrack timeout policies
 
-        They drive the module by netlink messages, nfct, iptables and packets, and
-        need nothing else. What is not installed makes a test skip.
+        They exercise the module with netlink messages, nfct, iptables and packets,
+        and need nothing else. A test is skipped if a tool that it needs is not
+        installed.
         """
         selftests.add(self.tree)
 
     def maintainers(self):
         """MAINTAINERS: add conntrack timeout policies in Rust
 
-        With the abstractions that they stand on.
+        The entry includes the abstractions that they are built on.
         """
         entry = f"""NETFILTER CONNTRACK TIMEOUT POLICIES [RUST]
 M:	{self.author}

@@ -54,7 +54,7 @@ class Tree:
             raise SystemExit(f"error: {path} has no line like {like}")
         behind = [number for number in found if key(lines[number]) < key(line)]
         at = behind[-1] + 1 if behind else found[0]
-        # What was on before stays with what it is for.
+        # An attribute stays with the line that it belongs to.
         while not behind and at and lines[at - 1].startswith("#["):
             at -= 1
         lines.insert(at, line)

@@ -22,7 +22,8 @@ const NEW_FLAGS: [u16; 6] = [
 const UNKNOWN_TYPES: [u16; 7] = [0, USE, 6, 7, 16, 255, 0x3fff];
 const TYPE_FLAGS: [u16; 4] = [0, 0x8000, 0x4000, 0xc000];
 const L3_NUMBERS: [u16; 10] = [0, 1, 2, 7, 10, 12, 255, 256, 0x200, 65535];
-/// Names have numbers below this one, half of them below the other, so that messages meet.
+/// Names have numbers below this one; half of the time, one below `FREQUENT` is picked, so that
+/// messages meet.
 const NAMES: usize = 200;
 const FREQUENT: usize = 20;
 /// How many sockets a player has.

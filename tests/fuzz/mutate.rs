@@ -9,8 +9,7 @@ const EDGES: [u8; 6] = [0, 1, 0x7f, 0x80, 0xfe, 0xff];
 /// The length of the headers of netlink and nfnetlink.
 const HEADERS: usize = 20;
 
-/// Changes a few bytes of a message, which keeps the length that its header says as long as
-/// nothing changes that.
+/// Changes a few bytes of a message, and then updates the length in its header to match.
 pub fn bytes(rng: &mut Rng, message: &mut Vec<u8>) {
     for _ in 0..1 + rng.below(3) {
         // Most often behind the headers.

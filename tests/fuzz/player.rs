@@ -18,8 +18,8 @@ use crate::{
     wire::*,
 };
 
-/// How often each command was answered by each error; those that there are not count as one, and
-/// putting rules in place as another.
+/// How often each command was answered with each error. All commands that do not exist count as
+/// one, and putting rules in place counts as another.
 pub type Tally = BTreeMap<(u8, i32), u64>;
 
 const RULES: u8 = COMMANDS + 1;
@@ -93,7 +93,7 @@ impl<'a> Player<'a> {
         Ok(player)
     }
 
-    /// A request by the rules, and the objects that came back.
+    /// Sends a well-formed request, and returns the objects that came back.
     pub fn ask(&mut self, command: u8, flags: u16, attrs: &[u8]) -> Result<Vec<Object>> {
         let mut datagram = message(command, NLM_F_REQUEST | flags, 0, attrs);
         seal(&mut datagram, &mut 0);
@@ -382,7 +382,7 @@ impl Judge<'_, '_> {
     }
 }
 
-/// A request by the rules, in the namespace of this thread, which has to work.
+/// Sends a well-formed request in the namespace of this thread, which has to succeed.
 pub fn ask_once(command: u8, flags: u16, attrs: &[u8], limit: u32) -> Result<()> {
     let socket = Netlink::new(&[])?;
     let mut datagram = message(command, NLM_F_REQUEST | flags, 0, attrs);

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# Policies and flows for shell tests: what they are, and packets that change it.
+# Policies and flows for shell tests: querying them, and sending packets that change them.
 # To be sourced after ktap.sh and netns.sh.
 
 # policy_use NS NAME [EXPECTED]: the policy's "use", which nfct does not print. If a number
@@ -40,8 +40,8 @@ sys.exit(answer.text or answer.error)' "${@:2}"
 flow_timeout() { in_ns "$1" conntrack -L "${@:2}" 2>/dev/null | awk '{ print $3 }'; }
 
 # flow_has NS SECONDS FILTER...: whether a flow's timeout was set to SECONDS within the
-# last 99, which is less than what the timeouts differ by that a test tells apart (those
-# that are shorter it tells by the upper end)
+# last 99 seconds. Timeouts that a test has to tell apart differ by more than that (shorter
+# ones are told apart by the upper bound).
 flow_has() {
 	local left
 	left=$(flow_timeout "$1" "${@:3}")

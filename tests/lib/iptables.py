@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """The legacy IPv4 tables, as a whole: what iptables-legacy does last, in one system call.
 
-A test that has something go wrong inside the kernel wants that call alone, not all that a program
-does before it.  The content is made by iptables itself, once, and only read and put back here.
+A test that makes something fail inside the kernel needs that call alone, without everything that a
+program does before it.  iptables itself makes the content, once; here it is only read and put back.
 """
 
 import ctypes
@@ -34,7 +34,7 @@ class Table:
         self.entries = self._get(IPT_SO_GET_ENTRIES, header + bytes(size))[len(header):]
 
     def open(self):
-        """From now on, this is about the table of the namespace that is current now."""
+        """Switches to the table of the network namespace that is current now."""
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
 
     def _get(self, option, buffer):

@@ -125,7 +125,7 @@ class Answer:
 
     @property
     def errno_name(self):
-        # Python knows this one by the name of its twin.
+        # Python's table has this number under another name.
         if self.error == errno.EOPNOTSUPP:
             return "EOPNOTSUPP"
         return errno.errorcode.get(self.error, self.error)
@@ -229,8 +229,8 @@ class Socket:
 
 
 def settled(function, expected):
-    """What the function returns, as soon as it is as expected: some things come to their end a
-    while later."""
+    """Calls the function until it returns what is expected, for a while at most, and returns its
+    last result: some things are only completed some time later."""
     for _ in range(300):
         if (result := function()) == expected:
             break

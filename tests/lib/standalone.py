@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The same as standalone.sh, for tests in Python; and what the machine has is left alone: the test is
-in a network namespace of its own.
+"""The same as standalone.sh, for tests in Python. It also puts the test into a network namespace of
+its own, so that whatever the machine has is left alone.
 """
 
 import ctypes
@@ -24,7 +24,7 @@ def skip_all(reason):
 
 
 def need(*commands):
-    """There is no test without these."""
+    """Skips the test unless these commands are installed."""
     for command in commands:
         if not shutil.which(command):
             skip_all(f"{command} is not installed")

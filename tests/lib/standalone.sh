@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# For shell tests that run where nobody has prepared anything, as the kernel's own
-# selftests do: the module is installed as usual there, or part of the kernel. What
-# is missing makes the test skip. To be sourced after ktap.sh.
+# For shell tests that run on a machine that was not prepared for them, as the kernel's
+# own selftests do: the module is installed there as usual, or built into the kernel. If
+# anything is missing, the test is skipped. To be sourced after ktap.sh.
 
 # skip_all REASON: ends the test, in the way that kselftest understands
 skip_all() {
@@ -11,7 +11,7 @@ skip_all() {
 	exit 4
 }
 
-# need COMMAND...: or there is no test
+# need COMMAND...: skips the test unless these are installed
 need() {
 	local command
 	for command in "$@"; do

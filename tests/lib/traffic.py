@@ -97,7 +97,7 @@ class Traffic:
         sock.settimeout(30)
 
     def accept(self, name, listener, port):
-        # An earlier connection that was kept from being made may be late.
+        # A connection that an earlier step kept from being established may turn up late.
         while True:
             sock, peer = self.sockets[listener].accept()
             if peer[1] == int(port):

@@ -15,8 +15,8 @@ if ! zgrep -qs '^CONFIG_BPF_EVENTS=y' /proc/config.gz || ! command -v bpftrace >
 	finish
 fi
 
-# watched COMMAND EVENT ACTION: what bpftrace prints while the command runs; it starts that
-# itself, when it is ready, and ends with it
+# watched COMMAND EVENT ACTION: what bpftrace prints while the command runs; bpftrace starts
+# the command itself, when it is ready, and ends with it
 watched() {
 	echo "$1" >"$steps"
 	bpftrace -qe "tracepoint:cttimeout:cttimeout_$2 { $3 }" -c "/bin/bash $steps" 2>&1 | grep .

@@ -19,7 +19,7 @@ s = nfnl.Socket()
 
 
 def dump(sock=None, size=8192):
-    """Dumps; yields the messages of one call of recv after the other. The socket is a new one,
+    """Dumps; yields the messages of each call of recv in turn. The socket is a new one by default,
     because the kernel makes its buffers as large as the largest that a socket ever offered."""
     sock = sock or nfnl.Socket()
     sock.send(sock.build(nfnl.GET, flags=nfnl.F_DUMP))
@@ -107,8 +107,8 @@ first, size = sizes[:2]
 t.equal("buffers but the first and the last hold the same number of policies", set(sizes[1:-1]),
         {size})
 
-# Exactly the one that the kernel goes on with is deleted, or replaced by
-# another of its name, each time.
+# Each time, exactly the policy that the kernel would continue with is deleted, or
+# replaced by another one of the same name.
 for title, again in (("deleted", False), ("deleted and created again", True)):
     gone = []
 

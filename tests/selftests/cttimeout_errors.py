@@ -47,7 +47,7 @@ def u32(values):
 s.create("tcp", 6, nfnl.distinct(6, 500))
 s.create("udp", 17, nfnl.distinct(17, 600), nfnl.IPV6)
 
-# What is missing is named, and what is missing first is named first.
+# A missing attribute is named; if several are missing, the first of them is.
 full = {nfnl.NAME: name("new"), nfnl.L3PROTO: l3(), nfnl.L4PROTO: l4(), nfnl.DATA: data()}
 for command, needed in ((NEW, (1, 2, 3, 4)), (GET, (1,)), (SET, (3, 4)), (DEFAULT_GET, (2, 3))):
     for kind in needed:
@@ -201,7 +201,7 @@ t.equal("the first and the third are carried out", everything(),
         (before[0] + [(p, nfnl.IPV4, 6, 1, s.default_get(6)) for p in ("first", "third")],
          before[1]))
 
-# Without CAP_NET_ADMIN nothing works, not even reading. Only a child can give it up.
+# Without CAP_NET_ADMIN nothing works, not even reading. A child process gives the capability up.
 before = everything()
 child = os.fork()
 if child == 0:

@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 #
-# Lets each allocation fail that a command makes: first the first, then the second,
-# until the command gets through without a failure. Each time it says so and changes
-# nothing, or it succeeds, and then does all that it is to do. The same for rules,
-# namespaces, and loading the module.
+# Makes each allocation of a command fail in turn: the first, then the second, and so on,
+# until the command completes without a failure. Each time, the command either reports
+# the failure and changes nothing, or succeeds and does everything that it should. The
+# same goes for rules, namespaces, and loading the module.
 #
 # A namespace and a module take hundreds of allocations, few of which have to do with
-# this module: where those are made, each fails, and of all others some, or with ALL=1
-# in the environment each of them, too. What kmemleak takes for itself never fails.
-# Of what a program does, only what the kernel function allocates that has to do with rules.
+# this module: where those few are made, each fails; of all others, only some do, or with
+# ALL=1 in the environment, each of them. kmemleak's own allocations never fail. Of those
+# that a program causes, only those of the kernel function that deals with rules fail.
 #
-# What leaks is found by kmemleak, when all tests have run.
+# Leaks are found by kmemleak, after all tests have run.
 
 import contextlib
 import ctypes
@@ -55,7 +55,7 @@ def addresses(function):
 
 @contextlib.contextmanager
 def below(function, calls=32):
-    """Only what that function asks for fails, or what it calls, so many calls deep at most."""
+    """Only allocations by that function fail, or by what it calls, up to this many calls deep."""
     start, end = addresses(function)
     # Two calls more: the allocator, and what makes it fail.
     for name, value in ("require-start", start), ("require-end", end), ("stacktrace-depth", min(calls + 2, 32)):
@@ -66,7 +66,7 @@ def below(function, calls=32):
 
 
 class Program:
-    """A call that a program makes. What of it may fail, below() says."""
+    """A call made by running a program. below() determines which of its allocations may fail."""
 
     def __init__(self, *words):
         self.words = words
@@ -79,7 +79,7 @@ class Program:
         process = subprocess.Popen(self.words, preexec_fn=arm, stdout=subprocess.DEVNULL,
                                    stderr=subprocess.PIPE, text=True)
         said = process.stderr.read()
-        # As long as nobody has asked how it ended, it can be asked for what is left.
+        # Until the process has been reaped, what is left can still be read from /proc.
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         with open(f"/proc/{process.pid}/fail-nth") as file:
             left = int(file.read())
@@ -93,8 +93,8 @@ class Program:
 
 
 def failing(call, number):
-    """Makes the call, of which that allocation fails. Returns its error, what it shows, and how many
-    allocations there would have to be more for that."""
+    """Makes the call, with allocation `number` of it failing. Returns its error, what it shows, and
+    how many more allocations it would have had to make for that (0 if the allocation did fail)."""
     if isinstance(call, Program):
         return call.failing(number)
     shown = None
@@ -113,10 +113,10 @@ def failing(call, number):
 
 
 def sweep(title, prepare, state, words=NO_MEMORY, step=1, partial=False):
-    """Injects failures until there is none. prepare() sets the scene and returns the call to make:
-    it raises OSError, or returns the answer to a request, or nothing. The errors are to be among
-    the words; None is for a call of which only a part is ours. A partial success is one without
-    effect on us."""
+    """Injects failures until there is none. prepare() sets the scene and returns the call to make,
+    which raises OSError, or returns the answer to a request, or nothing. Errors have to be among
+    `words`; None is for a call only part of which is ours. If `partial`, the call may also succeed
+    without any effect on us."""
     error, all_shown, left = failing(prepare(), PLENTY)
     allocations = PLENTY - left
     t.equal(f"{title}: with enough memory it succeeds", error, 0)

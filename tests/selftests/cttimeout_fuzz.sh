@@ -17,7 +17,7 @@ if [ ! -x "$CLIENTS/fuzz" ]; then
 	finish
 fi
 
-# Who does not say where to begin does not want to know where it is, either.
+# A caller that does not say where to begin does not need to be told the progress, either.
 unseen=$([ -n "${ROUND:-}" ] || echo "/^PROGRESS/d; /^CORPUS/d;")
 SEED=${SEED:-1} ROUND=${ROUND:-0}
 [ -n "${MESSAGES:-}" ] || TIME=${TIME:-30}

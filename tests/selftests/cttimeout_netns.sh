@@ -10,7 +10,7 @@
 . ../lib/conntrack.sh
 
 A=cttimeout-a B=cttimeout-b
-# Five rounds are one for each way in which a namespace ends below, ten one with each back end.
+# Five rounds cover each way in which a namespace ends below; ten cover each with both back ends.
 ROUNDS=10 IDLE=2000 WORKERS=4
 # A kernel that checks every access is slow, and needs less of it to find a fault.
 ! zgrep -q '^CONFIG_KASAN=y' /proc/config.gz || ROUNDS=5 IDLE=100 WORKERS=2
@@ -84,8 +84,8 @@ check_eq "and remains as it was elsewhere" \
 	"$(in_ns "$A" nfct default-get timeout inet udp | grep UNREPLIED | xargs)" \
 	".UNREPLIED = 30,"
 
-# A namespace ends with all that is in it. What is not taken away beforehand is
-# for its end to take away.
+# A namespace ends with everything that is in it: whatever was not removed beforehand
+# is removed by its end.
 traffic close ca
 traffic close sb
 netns_cleanup

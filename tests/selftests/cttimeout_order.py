@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 #
-# Litmus tests: what readers without a lock see of a writer's steps has to be in the
-# order of the steps. Of each kind, there have to be observations that could have
-# told otherwise.
+# Litmus tests: readers that take no lock have to see a writer's steps in the order
+# in which they were made. For each kind of test, there have to be observations that
+# could have shown otherwise.
 #
-# ROUNDS= in the environment says how often each reader looks, in tens: 150, or 30 on
-# a kernel with KASAN.
+# ROUNDS= in the environment, times ten, is how often each reader looks; the default
+# is 150, or 30 on a kernel with KASAN.
 
 import ctypes
 import errno
@@ -45,8 +45,9 @@ def until_done(*readers, writer):
 
 
 # A policy comes and goes while others look for it. The step says what the writer has
-# been told, so whoever sees the same step before and after a get knows the answer.
-# (More than 16 policies are searched by hash, fewer along the list.)
+# been told so far, so a reader that sees the same step before and after a get knows
+# what its answer must be. (More than 16 policies are searched by hash, fewer along the
+# list.)
 GONE, COMING, THERE, GOING = range(4)
 
 
@@ -89,8 +90,8 @@ def looking(step, seen):
             seen[state].value += 1
 
 
-# The oldest of a row of policies goes whenever another has come. So a dump that does not say to be
-# interrupted shows them from one number to another, and as many as there are at one moment.
+# In a row of policies, the oldest is deleted whenever a new one has been created. So a dump that is
+# not marked as interrupted shows consecutive numbers, and as many policies as exist at one moment.
 def moving(length, pauses, whole):
     s = nfnl.Socket()
     for number in range(1 << 60):
@@ -119,7 +120,7 @@ def dumping(length, dumps, whole, interrupted):
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), numbers
 
 
-# Of a rule that takes a policy, and somebody who deletes it, exactly one succeeds.
+# If a rule takes a policy while somebody deletes it, exactly one of the two succeeds.
 def deleting(deleted, busy):
     s = nfnl.Socket()
     for _ in range(1 << 60):
@@ -167,8 +168,8 @@ for others in 10, 16, 40:
             [number.value for number in seen.values()])
     s.flush()
 
-# The first row takes one buffer; the second takes several, and so long that no dump gets through
-# unless the writer pauses.
+# The first row fits into one buffer. The second takes several, and so long that no dump completes
+# without an interruption unless the writer pauses.
 for length, dumps, pauses in (60, LOOKS // 2, False), (300, LOOKS // 5, True):
     for i in range(length):
         s.create(f"row {i:09}", 17)

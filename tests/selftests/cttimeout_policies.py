@@ -152,7 +152,7 @@ t.equal("each is found", [p and p.values for p in (s.get(m[0]) for m in many)],
         [m[4] for m in many])
 t.equal("all can be deleted at once", (s.flush().error, s.state()), (0, []))
 refcnt = f"/sys/module/{os.environ['MODULE']}/refcnt"
-# Nobody counts the references to what is part of the kernel.
+# A module that is built into the kernel has no reference count.
 if os.path.exists(refcnt):
     with open(refcnt) as file:
         t.equal("with the policies go their references to the module", file.read().strip(), "0")

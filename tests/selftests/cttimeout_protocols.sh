@@ -108,7 +108,7 @@ check_family() {
 
 	check_raw 47 5100 5200
 	check_raw 253 6100 6100
-	# The generic policy is for the protocol in the rule, not for all the unknown.
+	# The generic policy is for the protocol that the rule names, not for all unknown ones.
 	traffic connect other "$C" 254 "$server" 0 "$client" 0
 	traffic send other
 	flow "protocol 254 has the default" 600 -p 254

@@ -3,10 +3,10 @@
 #
 # Everything at once: commands from many sockets, rules and packets while
 # policies come and go, namespaces that end in the middle of it, clients that are
-# killed in a dump, and the module unloaded under their hands. What is looked for
-# in between is nothing but an answer that makes no sense; the rest is for the
-# kernel's checkers. In the end, the counts add up, all references have been given
-# back, and there are as many objects in the kernel's caches as in the beginning.
+# killed during a dump, and the module unloaded while they use it. Meanwhile, the
+# test looks for nothing but answers that make no sense; the rest is left to the
+# kernel's checkers. In the end, the counts add up, all references have been dropped,
+# and there are as many objects in the kernel's caches as in the beginning.
 #
 # ROUNDS= in the environment says how many rounds each process does: 150, or 60 on a
 # kernel with KASAN.
@@ -29,12 +29,12 @@ ROUNDS = int(os.environ.get("ROUNDS") or (60 if nfnl.configured("KASAN") else 15
 MODULE = os.environ["MODULE"]
 OPTIONS = os.environ["MODCONF"] + "/detach.conf"
 NAMES = [f"policy {i}" for i in range(6)]
-# What policies, flows and namespaces are made of, as far as nobody else makes much of it.
+# The slab caches of policies, flows and namespaces, except those that others use heavily.
 CACHES = ("nf_conntrack", "net_namespace", "kmalloc-cg-96", "kmalloc-cg-128", "kmalloc-cg-192",
           "kmalloc-cg-256", "kmalloc-cg-512")
-# In these, none is anybody else's; two namespaces may be on their way out, see objects().
+# In these caches, all objects are ours; two namespaces may be on their way out, see objects().
 FEW = {"nf_conntrack": 0, "net_namespace": 2}
-# So many more objects may be somebody else's, in the other caches together.
+# In the other caches together, up to this many additional objects may belong to others.
 OTHERS = 100
 CLONE_NEWNET = 0x40000000
 libc = ctypes.CDLL(None, use_errno=True)
@@ -128,7 +128,7 @@ def killed():
 
 
 def growing():
-    """A table gets more policies than are searched one by one, and fewer again."""
+    """The table grows beyond the size that is searched linearly, and shrinks again."""
     s = nfnl.Socket()
     for _ in range(ROUNDS // 5):
         for i in range(20):
@@ -157,7 +157,7 @@ def rule_makers():
 
 
 def callers():
-    """Whatever is being loaded or unloaded: an answer, or none that the module gives."""
+    """Module or not, each answer is either the module's, or one that comes without it."""
     s = nfnl.Socket()
     while not reloaded.value:
         for answer in s.request(nfnl.GET, nfnl.name("web")), s.dump(), s.default_set(17, {1: 30}):
@@ -186,7 +186,7 @@ def runner(function):
 
 
 def unload_at_once():
-    """Without the time that modprobe takes, to meet the moment when nothing keeps it any more."""
+    """Saves the time that modprobe takes, to hit the moment when nothing holds the module."""
     return not libc.delete_module(MODULE.encode(), os.O_NONBLOCK)
 
 
@@ -207,13 +207,13 @@ def references():
 
 def objects():
     """How many there are in the caches."""
-    # The last namespaces that have ended are freed when another has, which is there for a while.
+    # The namespaces that ended last are freed only when another one ends, which itself lingers.
     if not (child := os.fork()):
         iptables.checked(libc.unshare(CLONE_NEWNET))
         os._exit(0)
     os.waitpid(child, 0)
     for cache in CACHES:
-        # What is free is not kept aside, then, and not counted.
+        # After that, free objects are not kept in reserve, and not counted.
         with open(f"/sys/kernel/slab/{cache}/shrink", "w") as file:
             file.write("1")
     with open("/proc/slabinfo") as file:
@@ -271,7 +271,7 @@ t.equal(f"there are no more flows than before, two namespaces, and of other obje
 t.equal(f"the module is unloaded {ROUNDS // 10} times while clients call",
         together(lambda: reload(lambda: runner("unload")), callers, callers, callers, rule_makers), "")
 t.equal("it works", (s.create("web").error, s.flush().error), (0, 0))
-# Not only when it is loaded here: a command that meets no module has the kernel load it.
+# Not only for when it is loaded here: a command that finds no module makes the kernel load it.
 atexit.register(lambda: os.path.exists(OPTIONS) and os.unlink(OPTIONS))
 with open(OPTIONS, "w") as file:
     file.write(f"options {MODULE} detach_in_use=1\n")
@@ -285,7 +285,7 @@ tables[0].put()
 s.flush()
 t.equal("then, it has the option", refused, 0)
 if refused:
-    t.finish()  # No policy that has rules would go, and so the module neither.
+    t.finish()  # Policies with rules would not be deleted, and would keep the module loaded.
 reloaded.value = 0
 t.equal(f"it is unloaded {ROUNDS // 10} times as soon as the last rule of a deleted policy has gone",
         together(lambda: reload(unload_at_once), last_rules), "")

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 #
-# NLM_F_REPLACE changes the values of a policy, and nothing else; who reads in
-# the meantime sees the old value of a state or the new one, never a third.
+# NLM_F_REPLACE changes the values of a policy, and nothing else; concurrent readers
+# see either the old or the new value of a state, never anything else.
 
 import json
 import os
@@ -62,7 +62,7 @@ for number, (protocol, count) in nfnl.PROTOCOLS.items():
             state_with(text, defaults))
     t.equal(f"{protocol}: the defaults are not touched", s.default_get(number), original)
 
-    # A bad value is the last one, so that the good ones would have been taken.
+    # The bad value comes last, so the good ones would already have been applied.
     before, wrong = s.state(), []
     for bad in (nfnl.largest() + 1, 2 ** 32 - 1):
         for state in range(1, count + 1):

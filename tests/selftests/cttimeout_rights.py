@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 #
-# Who may do what: nothing without CAP_NET_ADMIN in the network namespace; all in
-# a network namespace of one's own, but nothing that is seen or felt outside; and
-# the memory for it is the caller's, who gets no more than there is.
+# Who may do what: nothing without CAP_NET_ADMIN in the network namespace; everything
+# in a network namespace of one's own, but nothing that has an effect outside; and the
+# memory for it is charged to the caller, who cannot exceed the limit.
 
 import ast
 import atexit
@@ -29,7 +29,7 @@ MCL_CURRENT, MCL_FUTURE = 1, 2
 MODULE = os.environ["MODULE"]
 SWITCHES = pathlib.Path("/proc/sys/net/netfilter")
 MNT_DETACH = 2
-# Most architectures share their numbers of system calls, which are not these two's.
+# Most architectures use the same system call numbers; these two have numbers of their own.
 SYS_FINIT_MODULE = {"x86_64": 313, "s390x": 344}.get(os.uname().machine, 273)
 libc = ctypes.CDLL(None, use_errno=True)
 t = nfnl.Ktap()
@@ -155,7 +155,7 @@ t.equal("which changes nothing outside", everything(), before)
 
 def modules():
     own_namespaces()
-    # The right is asked for before the file is looked at.
+    # The capability is checked before the file is looked at.
     with open("/proc/self/exe", "rb") as file:
         results = (libc.syscall(SYS_FINIT_MODULE, file.fileno(), b"detach_in_use=1", 0),
                    ctypes.get_errno(),
@@ -167,8 +167,8 @@ t.equal("the module can be neither loaded nor unloaded from there", in_child(mod
         repr((-1, errno.EPERM, -1, errno.EPERM)))
 
 
-# Policies are charged to the one who makes them. There is a cgroup for each who does: what the namespaces
-# of an earlier one took is given back some time later, and would let more policies in.
+# Policies are charged to whoever makes them. Each process that does so has a cgroup of its own:
+# the memory of an earlier one's namespaces is freed some time later, and would make room for more.
 def enter_cgroup(name):
     (CGROUPS / name / "cgroup.procs").write_text(str(os.getpid()))
 
@@ -204,8 +204,8 @@ def charged():
 
 # And they stop at the limit.
 def until_refused(sock, messages, buffer):
-    """Sends the messages until one is refused; returns how many were not, and the error. Takes no
-    memory, for which a process at its limit would be ended."""
+    """Sends the messages until one is refused; returns how many were not, and the error. Allocates
+    no memory itself, because a process at its limit would be killed for that."""
     for done, message in enumerate(messages):
         sock.sock.send(message)
         sock.sock.recv_into(buffer)
@@ -215,8 +215,8 @@ def until_refused(sock, messages, buffer):
 
 
 def report_to(page, text):
-    """Leaves a report where both processes have memory already: at its limit, one is ended for sending
-    it through a socket."""
+    """Leaves a report in memory that both processes have already: at its limit, a process would be
+    killed for sending it through a socket."""
     page[1:] = text.encode()[-len(page) + 1:].ljust(len(page) - 1, b"\0")
     page[0] = 1
 
@@ -228,7 +228,7 @@ def limited(gate, page):
         gate.recv(1)
 
     enter_cgroup("limited")
-    # What the process has for itself, it has from now on.
+    # From now on, what the process itself needs stays in memory.
     resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert not libc.mlockall(MCL_CURRENT | MCL_FUTURE)
     own_namespaces()
@@ -242,12 +242,12 @@ def limited(gate, page):
                      flags=nfnl.F_CREATE | nfnl.F_ACK)
 
     unknown = [build(nfnl.DELETE, f"unknown {i}") for i in range(2 * COUNT)]
-    # Far more than there is room for: what has been read of files makes way for them.
+    # Far more than there is room for: the page cache is reclaimed to make room for them.
     first = [new(f"policy {i}") for i in range(5 * COUNT)]
     some = [build(nfnl.DELETE, f"policy {i}") for i in range(500)]
     again = [new(f"policy {i}") for i in range(100)]
-    # The first one comes with what a namespace with policies has; and what Python has done once, it
-    # does again without more memory.
+    # The first policy also allocates what a namespace with policies needs; and what Python has done
+    # once, it can do again without more memory.
     until_refused(sock, [new("the first")] + unknown[:1], buffer)
     for message in unknown:
         until_refused(sock, [message], buffer)

@@ -12,7 +12,7 @@
 . ../lib/netns.sh
 . ../lib/conntrack.sh
 
-# refused NAME REASON RULE...: the rule is refused, and nothing holds a policy more
+# refused NAME REASON RULE...: the rule is refused for that reason
 refused() {
 	check_fails "$ipt: $1 is refused" "$2" \
 		in_ns "$ns" "$ipt" -t raw -A OUTPUT "${@:3}"

@@ -41,7 +41,7 @@ t.equal("a hundred", batch(*(new(f"policy {i:03}") for i in range(100))), [0] * 
 t.equal("they are there, in order", names(), [f"policy {i:03}" for i in range(100)])
 s.flush()
 
-# Cut off: the core ignores what says to be longer than the datagram, and what is behind it.
+# Cut off: the core ignores a message that claims to be longer than the datagram, and what follows.
 whole, broken, behind = new("whole"), bytearray(new("broken")), new("behind")
 struct.pack_into("=I", broken, 0, 1000)
 s.send(whole + bytes(broken) + behind)

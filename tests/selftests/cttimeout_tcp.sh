@@ -5,8 +5,8 @@
 # others have the defaults, and what happens to a connection when its policy
 # changes or goes.
 #
-# The policy is the client's. Its conntrack sees a packet that comes before
-# INPUT drops it, which is how a connection is made to stay in a state.
+# The policy is the client's. The client's conntrack sees an incoming packet before
+# INPUT drops it, which is how a connection is held in a given state.
 # shellcheck source-path=SCRIPTDIR/../lib
 
 . ../lib/ktap.sh
@@ -139,7 +139,7 @@ check_family() {
 
 netns_pair "$C" "$S" || exit 1
 traffic_start
-# A FIN that is sent again counts as a second one, and would end FIN_WAIT.
+# A retransmitted FIN counts as a second one, and would end FIN_WAIT.
 for ns in "$C" "$S"; do
 	in_ns "$ns" sysctl -qw net.ipv4.tcp_early_retrans=0 net.ipv4.tcp_rto_min_us=60000000
 done

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Shows that each tracepoint tells what has happened, once, and with the right
-# values; and that what was refused is not told.
+# Shows that each tracepoint fires once for what it stands for, with the right
+# values, and that none fires for what was refused.
 # shellcheck source-path=SCRIPTDIR/../lib
 
 . ../lib/ktap.sh

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Tracepoints: what becomes of a policy, and which rules use it.
+ * Tracepoints: changes to policies, and rules that start or stop using them.
  */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM cttimeout
@@ -47,10 +47,10 @@ DEFINE_EVENT(cttimeout_policy, cttimeout_delete,
 );
 
 /*
- * A rule comes or goes. It may outlive its namespace, which is why that is not
- * told. use is the count with it, or without it: 1, and 1 for each rule; without
- * the 1 if the policy was deleted meanwhile. If several go at once, they may tell
- * the same.
+ * A rule starts or stops using a policy. It may outlive its namespace, which is
+ * therefore not recorded. use is the count after the event: 1 plus 1 for each
+ * rule, or without the first 1 if the policy has been deleted meanwhile. If
+ * several rules go at once, their events may show the same count.
  */
 DECLARE_EVENT_CLASS(cttimeout_rule,
 	TP_PROTO(const char *name, u32 use),

@@ -54,7 +54,8 @@ def write(path, text):
 
 
 class Hosts:
-    """The hosts. Entered, the process is in the client's namespace. Left, both are gone."""
+    """The hosts, as a context manager: entering it moves the process into the client's namespace;
+    leaving it deletes both."""
 
     def __init__(self, module):
         self.module = module
@@ -206,8 +207,8 @@ class Hosts:
         return self.netlink.state()
 
     def references(self):
-        """How many rules hold policies. The C module has a reference to itself for each of them, beside
-        those for the policies; the other tells of each that comes and goes."""
+        """How many rules hold policies. The C module holds a reference to itself for each of them,
+        in addition to those for the policies; this module traces each rule that comes and goes."""
         if not self.traced:
             return refcnt(self.module) - len(self.policies())
         with open(TRACING + "trace") as file:
