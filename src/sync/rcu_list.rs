@@ -17,6 +17,13 @@
 //! // SAFETY: The host was just allocated.
 //! let links = unsafe { &raw mut (*host).links };
 //!
+//! // SAFETY: It is in no list, and only known here.
+//! unsafe { hosts.prepare(links) };
+//! let guard = rcu::read_lock();
+//! // SAFETY: The host is prepared for the list.
+//! assert_eq!(unsafe { hosts.next(links, &guard) }, None);
+//! drop(guard);
+//!
 //! // SAFETY: It is in no list, nobody else writes to this one, and it is not freed before a grace
 //! // period has passed since it was removed.
 //! unsafe { hosts.push_back(links) };
