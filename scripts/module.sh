@@ -12,6 +12,9 @@
 kdir=$1
 shift
 need_build_tools "$(arch_of "$kdir")"
+# The kernel's build refuses to have its output elsewhere then, and does not say it as briefly.
+[ ! -f "$TOP/modules.order" ] ||
+	die "the module is built in $TOP, which is in the way of other builds of it: run \"make clean\" there"
 out=$CACHE/module/$(echo "$kdir $TOP $*" | sha256sum | cut -c1-16)
 mkdir -p "$out/ko"
 step "building the module for $(basename "$kdir")${*:+ ($*)}" "10 s" "$out/build.log" \

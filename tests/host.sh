@@ -105,6 +105,9 @@ test_build() {
 	# Without being told, make finds the compilers that the kernel was built with.
 	check "make KDIR= alone builds" env -u RUSTC -u BINDGEN -u LIBCLANG_PATH \
 		make -C "$work/copy" KDIR="$kdir"
+	cp -r scripts "$work/copy/"
+	check_fails "that this is in the way of other builds is said" 'run "make clean" there' \
+		"$work/copy/scripts/module.sh" "$kdir"
 }
 
 # A build directory that will not do: make says so in a sentence, before anything
