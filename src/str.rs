@@ -120,7 +120,7 @@ impl<const N: usize> Eq for PaddedStr<N> {}
 unsafe impl<const N: usize> Key for PaddedStr<N> {}
 
 // SAFETY: There is no padding: no value can be made if `N` is not a multiple of the alignment. Either
-// `assert_no_padding` sees to that, or it is the 32 of `Zeroable`.
+// `assert_no_padding` sees to that, or the value comes from `Zeroable`, which only 32 has.
 unsafe impl<const N: usize> AsBytes for PaddedStr<N> {}
 
 // Not for every `N`: nothing would assert that there is no padding.
