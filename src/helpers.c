@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Wrappers of static inlines and macros, for Rust to call: one line each, no
- * logic, except that hash tables need their hash function at compile time.
- * Grouped by the header they come from.
+ * logic. Grouped by the header they come from.
  */
-#include <linux/jhash.h>
 #include <linux/list.h>
 #include <linux/module.h>
 #include <linux/netfilter/nfnetlink.h>
@@ -28,6 +26,11 @@ bool cttimeout_helper_try_module_get(struct module *module)
 	return try_module_get(module);
 }
 
+void cttimeout_helper___module_get(struct module *module)
+{
+	__module_get(module);
+}
+
 void cttimeout_helper_module_put(struct module *module)
 {
 	module_put(module);
@@ -35,14 +38,14 @@ void cttimeout_helper_module_put(struct module *module)
 
 /* linux/refcount.h */
 
-bool cttimeout_helper_refcount_inc_not_zero(struct refcount_struct *r)
+bool cttimeout_helper_refcount_inc_not_zero(refcount_t *r)
 {
 	return refcount_inc_not_zero(r);
 }
 
-bool cttimeout_helper_refcount_sub_and_test(int i, struct refcount_struct *r)
+unsigned int cttimeout_helper_refcount_read(const refcount_t *r)
 {
-	return refcount_sub_and_test(i, r);
+	return refcount_read(r);
 }
 
 /* linux/rculist.h */
@@ -59,71 +62,35 @@ void cttimeout_helper_list_del_rcu(struct list_head *entry)
 }
 
 /*
- * linux/rhashtable.h: its functions are made for parameters that are known at
- * compile time. Only the offsets in an element are not; they are in the table.
+ * linux/rhashtable.h: its functions are inlined for parameters that are known at
+ * compile time. An element is a name, with its links behind it.
  */
 
-/* Keys are mostly short strings: the zeros that pad them are not hashed. */
-static u32 padded_key_hash(const void *key, u32 len, u32 seed)
-{
-	const u32 *words = key;
+static const struct rhashtable_params index_params = {
+	.nelem_hint = 24,
+	.key_len = CTNL_TIMEOUT_NAME_MAX,
+	.head_offset = CTNL_TIMEOUT_NAME_MAX,
+	.automatic_shrinking = true,
+};
 
-	len /= sizeof(u32);
-	while (len > 1 && !words[len - 1])
-		len--;
-	return jhash2(words, len, seed);
+int cttimeout_helper_index_init(struct rhashtable *ht)
+{
+	return rhashtable_init(ht, &index_params);
 }
 
-static int padded_key_compare(struct rhashtable_compare_arg *arg, const void *obj)
+void *cttimeout_helper_index_lookup(struct rhashtable *ht, const void *name)
 {
-	const u64 *key = arg->key, *other = obj + arg->ht->p.key_offset;
-
-	for (unsigned int i = 0; i < CTTIMEOUT_RHASHTABLE_KEY_LEN / sizeof(u64); i++)
-		if (key[i] != other[i])
-			return 1;
-	return 0;
+	return rhashtable_lookup(ht, name, index_params);
 }
 
-static __always_inline struct rhashtable_params padded_key_params(u16 key_offset,
-							   u16 head_offset)
+int cttimeout_helper_index_insert(struct rhashtable *ht, struct rhash_head *obj)
 {
-	return (struct rhashtable_params){
-		.key_len = CTTIMEOUT_RHASHTABLE_KEY_LEN,
-		.key_offset = key_offset,
-		.head_offset = head_offset,
-		.hashfn = padded_key_hash,
-		.obj_cmpfn = padded_key_compare,
-		.automatic_shrinking = true,
-	};
+	return rhashtable_insert_fast(ht, obj, index_params);
 }
 
-int cttimeout_helper_rhashtable_init(struct rhashtable *ht, u16 key_offset,
-				     u16 head_offset, u16 nelem_hint)
+int cttimeout_helper_index_remove(struct rhashtable *ht, struct rhash_head *obj)
 {
-	struct rhashtable_params params = padded_key_params(key_offset, head_offset);
-
-	params.nelem_hint = nelem_hint;
-	return rhashtable_init(ht, &params);
-}
-
-void *cttimeout_helper_rhashtable_lookup(struct rhashtable *ht, const void *key)
-{
-	return rhashtable_lookup(ht, key, padded_key_params(ht->p.key_offset,
-						     ht->p.head_offset));
-}
-
-int cttimeout_helper_rhashtable_insert_fast(struct rhashtable *ht,
-					    struct rhash_head *obj)
-{
-	return rhashtable_insert_fast(ht, obj, padded_key_params(ht->p.key_offset,
-							  ht->p.head_offset));
-}
-
-int cttimeout_helper_rhashtable_remove_fast(struct rhashtable *ht,
-					    struct rhash_head *obj)
-{
-	return rhashtable_remove_fast(ht, obj, padded_key_params(ht->p.key_offset,
-							  ht->p.head_offset));
+	return rhashtable_remove_fast(ht, obj, index_params);
 }
 
 /* net/netns/generic.h */
@@ -140,11 +107,6 @@ struct sk_buff *cttimeout_helper_nlmsg_new(size_t payload, gfp_t flags)
 	return nlmsg_new(payload, flags);
 }
 
-void cttimeout_helper_nlmsg_free(struct sk_buff *skb)
-{
-	nlmsg_free(skb);
-}
-
 void cttimeout_helper_nlmsg_end(struct sk_buff *skb, struct nlmsghdr *nlh)
 {
 	nlmsg_end(skb, nlh);
@@ -153,11 +115,6 @@ void cttimeout_helper_nlmsg_end(struct sk_buff *skb, struct nlmsghdr *nlh)
 void cttimeout_helper_nlmsg_cancel(struct sk_buff *skb, struct nlmsghdr *nlh)
 {
 	nlmsg_cancel(skb, nlh);
-}
-
-void *cttimeout_helper_nlmsg_append(struct sk_buff *skb, u32 size)
-{
-	return nlmsg_append(skb, size);
 }
 
 struct nlattr *cttimeout_helper_nla_nest_start(struct sk_buff *skb, int type)
@@ -180,12 +137,6 @@ struct net *cttimeout_helper_sock_net(const struct sock *sk)
 	return sock_net(sk);
 }
 
-void cttimeout_helper_nl_dump_check_consistent(struct netlink_callback *cb,
-					       struct nlmsghdr *nlh)
-{
-	nl_dump_check_consistent(cb, nlh);
-}
-
 /* linux/netfilter/nfnetlink.h */
 
 struct nlmsghdr *cttimeout_helper_nfnl_msg_put(struct sk_buff *skb, u32 portid,
@@ -203,11 +154,6 @@ struct nf_conn_timeout *
 cttimeout_helper_nf_ct_timeout_find(const struct nf_conn *ct)
 {
 	return nf_ct_timeout_find(ct);
-}
-
-void cttimeout_helper_nf_ct_timeout_kfree_rcu(struct nf_ct_timeout *timeout)
-{
-	kfree_rcu(timeout, rcu);
 }
 
 struct nf_generic_net *cttimeout_helper_nf_generic_pernet(struct net *net)

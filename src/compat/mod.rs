@@ -1,12 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What differs in the kernel crate between the supported versions of Linux.
+//! The place for what differs in the kernel crate between supported versions of Linux.
 //!
-//! The names are those of the newest version. The file for an older version provides what that
-//! lacks; Kbuild selects the file. Nothing else in the module depends on the version.
+//! Linux 7.3 is the only one, so there is one thing that its kernel crate lacks.
+//!
+//! C header: [`include/linux/gfp_types.h`](srctree/include/linux/gfp_types.h)
 
-#[cfg_attr(CTTIMEOUT_LINUX_7_2, path = "linux_7_2.rs")]
-#[cfg_attr(not(CTTIMEOUT_LINUX_7_2), path = "linux_7_3.rs")]
-mod linux;
+use core::mem;
 
-pub(crate) use linux::*;
+use kernel::alloc::Flags;
+
+use crate::bindings;
+
+/// Fail, rather than have the OOM killer make room.
+///
+/// A request that would be charged to a memory cgroup at its limit reclaims, and then fails. Without
+/// this flag, a process of the cgroup would be killed.
+pub(crate) const __GFP_RETRY_MAYFAIL: Flags = {
+    let bits = bindings::CTTIMEOUT_CONST___GFP_RETRY_MAYFAIL;
+    // SAFETY: `Flags` is a structure of one field, a `u32`, as its size tells; its operators make all
+    // combinations of bits.
+    unsafe { mem::transmute::<u32, Flags>(bits) }
+};

@@ -8,38 +8,34 @@
 
 use kernel::prelude::*;
 
-use super::{
-    error::{
-        Outcome,
-        Reason,
-        Refusal, //
-    },
-    policy::{
-        Name,
-        PolicyRef, //
-    },
+use super::error::{
+    Outcome,
+    Reason,
+    Refusal, //
 };
 
 use crate::{
     bindings,
-    net::{
-        conntrack::{
-            l4proto::{
-                DefaultTimeouts,
-                L4Proto,
-                TimeoutAttrTable,
-                TimeoutAttrs, //
-            },
-            MAX_TIMEOUT_SECS,
+    conntrack::{
+        l4proto::{
+            DefaultTimeouts,
+            L4Proto,
+            TimeoutAttrTable,
+            TimeoutAttrs,
+            MAX_TIMEOUT_SECS, //
+        },
+        name::{
+            Name,
             TIMEOUT_NAME_MAX, //
         },
-        netlink::{
-            Attr,
-            AttrPolicy,
-            Attrs,
-            ExtAck,
-            Message, //
-        },
+        timeout::Timeout,
+    },
+    net::netlink::{
+        Attr,
+        AttrPolicy,
+        Attrs,
+        ExtAck,
+        Message, //
     },
 };
 
@@ -66,7 +62,7 @@ pub(crate) const POLICY: [AttrPolicy; USE as usize + 1] = {
 
 /// The attributes of a request, with their meaning.
 #[derive(Clone, Copy)]
-pub(crate) struct RequestAttrs<'a>(pub(crate) Attrs<'a>);
+pub(crate) struct RequestAttrs<'a>(pub(crate) Attrs<'a, 'a>);
 
 impl<'a> RequestAttrs<'a> {
     /// An attribute that the command cannot do without.
@@ -87,20 +83,20 @@ impl<'a> RequestAttrs<'a> {
     /// The tracker that the request is for.
     pub(crate) fn l4proto(self) -> Outcome<'a, L4Proto> {
         let attr = self.require(L4PROTO)?;
-        let number = attr.u8()?;
+        let number = attr.get_u8()?;
         L4Proto::find(number).ok_or(Refusal::at(attr, Reason::Untracked(number)))
     }
 
     /// The timeouts, each of which is in range.
     pub(crate) fn timeouts<'t>(
         self,
-        proto: L4Proto,
+        l4proto: L4Proto,
         table: &'t mut TimeoutAttrTable,
         ack: &mut ExtAck<'_>,
     ) -> Outcome<'a, TimeoutAttrs<'t, 'a>> {
-        let timeouts = proto.parse(self.require(DATA)?, table, ack)?;
+        let timeouts = l4proto.parse(self.require(DATA)?, table, ack)?;
         for attr in timeouts.iter() {
-            if attr.be32()? > MAX_TIMEOUT_SECS {
+            if attr.get_be32()? > MAX_TIMEOUT_SECS {
                 return Err(Refusal::at(attr, Reason::TooLong));
             }
         }
@@ -109,12 +105,12 @@ impl<'a> RequestAttrs<'a> {
 }
 
 /// Writes a policy.
-pub(crate) fn put_policy(msg: &mut Message<'_>, policy: PolicyRef<'_>) -> Result {
-    msg.put_string(NAME, policy.value().key().as_c_str())?;
+pub(crate) fn put_policy(msg: &mut Message<'_>, policy: &Timeout) -> Result {
+    msg.put_string(NAME, policy.name().as_c_str())?;
     msg.put_be16(L3PROTO, policy.l3num())?;
-    msg.put_u8(L4PROTO, policy.proto().number())?;
-    // The table counts as a user as long as the policy can be found. If the policy is just being
-    // deleted, it will not be found next time.
+    msg.put_u8(L4PROTO, policy.l4proto().number())?;
+    // The table counts as a user as long as the policy can be found. A policy that is just being
+    // deleted will not be found next time.
     msg.put_be32(USE, policy.users().max(1))?;
     msg.nest(DATA, |msg| policy.put_timeouts(msg))
 }
@@ -126,6 +122,6 @@ pub(crate) fn put_defaults(
     timeouts: &DefaultTimeouts<'_>,
 ) -> Result {
     msg.put_be16(L3PROTO, l3num)?;
-    msg.put_u8(L4PROTO, timeouts.proto().number())?;
+    msg.put_u8(L4PROTO, timeouts.l4proto().number())?;
     msg.nest(DATA, |msg| timeouts.put(msg))
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Why a request is refused, in a form that user space understands.
+//! Reasons to refuse a request ([`Reason`], [`Refusal`]), in a form that user space understands.
 //!
 //! The error numbers are those that clients have relied on since 2012; the text and the pointer to
 //! the attribute come with them in the extended acknowledgment.
@@ -12,23 +12,20 @@ use kernel::{
 };
 
 use crate::{
-    compat::{
-        EOPNOTSUPP,
-        EPROTONOSUPPORT, //
-    },
+    conntrack::l4proto::MAX_TIMEOUT_SECS,
     net::{
-        conntrack::MAX_TIMEOUT_SECS,
         netlink::{
             Attr,
             ExtAck, //
         },
+        nfnetlink::Report,
     },
 };
 
-/// What is wrong.
+/// The reason to refuse a request.
 #[derive(Clone, Copy)]
 pub(crate) enum Reason {
-    /// An attribute is missing that the command cannot do without.
+    /// A required attribute is missing.
     Missing(u16),
     /// There is no such policy.
     NotFound,
@@ -46,8 +43,6 @@ pub(crate) enum Reason {
     TooLong,
     /// Rules use the policy.
     InUse { rules: u32 },
-    /// The module is being unloaded.
-    GoingAway,
 }
 
 impl Reason {
@@ -59,8 +54,6 @@ impl Reason {
             Reason::NotReplaced | Reason::InUse { .. } => EBUSY,
             Reason::Untracked(_) => EOPNOTSUPP,
             Reason::TooLong => ERANGE,
-            // What netlink itself returns when it cannot get a reference to a module.
-            Reason::GoingAway => EPROTONOSUPPORT,
         }
     }
 }
@@ -86,7 +79,6 @@ impl fmt::Display for Reason {
             Reason::TooLong => f.write_fmt(fmt!("timeout exceeds {MAX_TIMEOUT_SECS} seconds")),
             Reason::InUse { rules: 1 } => f.write_str("policy is used by 1 rule"),
             Reason::InUse { rules } => f.write_fmt(fmt!("policy is used by {rules} rules")),
-            Reason::GoingAway => f.write_str("the module is being unloaded"),
         }
     }
 }
@@ -113,15 +105,15 @@ impl fmt::Display for Protocol {
 
 /// A request that is refused: the reason, and the attribute to blame, if there is one.
 ///
-/// If a function of the kernel refused it, there is only the error that this returned; if it has
-/// left a message in the extack, that is kept.
+/// A refusal by a function of the kernel has only an error number; the message that the function may
+/// have left in the extack is kept.
 pub(crate) struct Refusal<'a> {
     errno: Error,
     reason: Option<Reason>,
     attr: Option<Attr<'a>>,
 }
 
-/// What commands and their parts return.
+/// The result type of the commands and their parts.
 pub(crate) type Outcome<'a, T = ()> = core::result::Result<T, Refusal<'a>>;
 
 impl<'a> Refusal<'a> {
@@ -132,11 +124,12 @@ impl<'a> Refusal<'a> {
             ..reason.into()
         }
     }
+}
 
-    /// Fills in the extack for user space. The only place where a refusal becomes a return value.
-    pub(crate) fn report(self, ack: &mut ExtAck<'_>) -> Error {
+impl Report for Refusal<'_> {
+    fn report(self, ack: &mut ExtAck<'_>) -> Error {
         if let Some(reason) = self.reason {
-            ack.set_message(reason);
+            ack.set_msg(reason);
         }
         if let Some(Reason::Missing(attr_type)) = self.reason {
             ack.set_missing(attr_type);

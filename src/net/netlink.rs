@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Netlink attributes, messages and errors.
+//! Netlink messages: received attributes ([`Attrs`], [`Attr`]), their policy ([`AttrPolicy`]),
+//! extended acknowledgments ([`ExtAck`]), and messages under construction ([`Message`]).
 //!
-//! Numbers of 16 and 32 bits are in network byte order on the wire here, as in all of nfnetlink;
-//! the methods take and return them in host byte order.
+//! Numbers of 16 and 32 bits are in network byte order on the wire, as in all of nfnetlink; the
+//! methods take and return them in host byte order.
 //!
 //! C headers: [`include/net/netlink.h`](srctree/include/net/netlink.h),
 //! [`include/linux/netlink.h`](srctree/include/linux/netlink.h)
@@ -11,7 +12,10 @@
 use core::{
     fmt::Write,
     marker::PhantomData,
-    mem::MaybeUninit,
+    mem::{
+        ManuallyDrop,
+        MaybeUninit, //
+    },
     ptr::{
         self,
         NonNull, //
@@ -25,20 +29,17 @@ use kernel::{
     ffi::c_int,
     fmt,
     prelude::*,
-    str::Formatter, //
+    str::NullTerminatedFormatter, //
 };
 
-use crate::{
-    bindings,
-    compat::EOPNOTSUPP, //
-};
+use crate::bindings;
 
-/// A received attribute.
+/// A received attribute (`struct nlattr`).
 ///
 /// # Invariants
 ///
-/// `attr` points to a header whose `nla_len`, four bytes of header included, are valid for reads
-/// during `'a`.
+/// `attr` points to a header whose `nla_len` bytes, four bytes of header included, are valid for
+/// reads during `'a`.
 #[derive(Clone, Copy)]
 pub(crate) struct Attr<'a> {
     attr: NonNull<bindings::nlattr>,
@@ -46,59 +47,40 @@ pub(crate) struct Attr<'a> {
 }
 
 impl<'a> Attr<'a> {
-    /// Borrows an attribute.
-    ///
-    /// # Safety
-    ///
-    /// `attr` must be null, or an attribute that the netlink parser found valid, in a message that
-    /// does not go away or change during `'a`.
-    pub(super) unsafe fn from_raw(attr: *const bindings::nlattr) -> Option<Self> {
-        // INVARIANT: By the caller's promise.
-        Some(Self {
-            attr: NonNull::new(attr.cast_mut())?,
-            _message: PhantomData,
-        })
-    }
-
-    /// The C structure.
-    pub(crate) fn as_raw(self) -> *const bindings::nlattr {
-        self.attr.as_ptr()
-    }
-
     /// The bytes behind the header.
+    #[doc(alias("nla_data", "nla_len"))]
     pub(crate) fn payload(self) -> &'a [u8] {
-        let header = size_of::<bindings::nlattr>();
-        // SAFETY: By the type invariant the header can be read.
-        let len = usize::from(unsafe { (*self.as_raw()).nla_len });
-        // SAFETY: By the type invariant `len` bytes can be read, the header among them; the parser
-        // lets none pass that is shorter than its header.
-        unsafe {
-            slice::from_raw_parts(self.attr.add(1).cast().as_ptr(), len.saturating_sub(header))
-        }
+        // SAFETY: By the type invariant the header of `attr` can be read.
+        let len = usize::from(unsafe { self.attr.as_ref() }.nla_len);
+        let len = len.saturating_sub(size_of::<bindings::nlattr>());
+        // SAFETY: By the type invariant `len` bytes behind the header of `attr` can be read.
+        unsafe { slice::from_raw_parts(self.attr.add(1).cast().as_ptr(), len) }
     }
 
     fn bytes<const N: usize>(self) -> Result<[u8; N]> {
-        let bytes = self.payload().first_chunk().ok_or(EINVAL)?;
-        Ok(*bytes)
+        Ok(*self.payload().first_chunk().ok_or(EINVAL)?)
     }
 
     /// An 8-bit number. `EINVAL` if the payload is too short.
-    pub(crate) fn u8(self) -> Result<u8> {
+    #[doc(alias = "nla_get_u8")]
+    pub(crate) fn get_u8(self) -> Result<u8> {
         Ok(u8::from_be_bytes(self.bytes()?))
     }
 
     /// A 16-bit number. `EINVAL` if the payload is too short.
-    pub(crate) fn be16(self) -> Result<u16> {
+    #[doc(alias = "nla_get_be16")]
+    pub(crate) fn get_be16(self) -> Result<u16> {
         Ok(u16::from_be_bytes(self.bytes()?))
     }
 
     /// A 32-bit number. `EINVAL` if the payload is too short.
-    pub(crate) fn be32(self) -> Result<u32> {
+    #[doc(alias = "nla_get_be32")]
+    pub(crate) fn get_be32(self) -> Result<u32> {
         Ok(u32::from_be_bytes(self.bytes()?))
     }
 
-    /// Parses the attributes nested in this one, as leniently as netlink did before version 5.2
-    /// (`nla_parse_nested_deprecated()`): unknown types and trailing bytes are ignored.
+    /// Parses the attributes nested in this one, as leniently as netlink did before version 5.2:
+    /// unknown types and trailing bytes are ignored.
     ///
     /// Fails with `EINVAL` or `ERANGE` if `policy` forbids what is there, which is then reported in
     /// `ack`, and with `EOPNOTSUPP` if there are more than `N - 1` types.
@@ -106,18 +88,20 @@ impl<'a> Attr<'a> {
     /// # Safety
     ///
     /// `policy` must point to `max + 1` entries that live forever.
+    #[doc(alias = "nla_parse_nested_deprecated")]
     pub(crate) unsafe fn parse_nested<'t, const N: usize>(
         self,
         max: u16,
         policy: *const bindings::nla_policy,
         table: &'t mut AttrTable<N>,
         ack: &mut ExtAck<'_>,
-    ) -> Result<NestedAttrs<'t, 'a>> {
+    ) -> Result<Attrs<'t, 'a>> {
         let payload = self.payload();
         let table = table.0.get_mut(..=usize::from(max)).ok_or(EOPNOTSUPP)?;
 
-        // SAFETY: The table has room for `max + 1` pointers, the payload is valid for reads, and the
-        // policy is as long as the caller promises. A payload has at most 65,531 bytes.
+        // SAFETY: `table` has room for `max + 1` pointers, `payload` is valid for reads, and `policy`
+        // has `max + 1` entries by the safety requirements of this function. A payload has at most
+        // 65,531 bytes.
         to_result(unsafe {
             bindings::__nla_parse(
                 table.as_mut_ptr().cast(),
@@ -126,15 +110,12 @@ impl<'a> Attr<'a> {
                 payload.len() as c_int,
                 policy,
                 bindings::netlink_validation_NL_VALIDATE_LIBERAL,
-                ack.as_raw(),
+                ack.ack,
             )
         })?;
-        // INVARIANT: The parser has found these attributes.
-        // SAFETY: It has set all pointers.
-        Ok(NestedAttrs(
-            unsafe { slice::from_raw_parts(table.as_ptr().cast(), table.len()) },
-            PhantomData,
-        ))
+        // SAFETY: The parser has set all pointers of `table`, each to null or an attribute that it
+        // found valid.
+        Ok(unsafe { Attrs::from_raw(table.as_ptr().cast(), table.len()) })
     }
 }
 
@@ -148,89 +129,63 @@ impl<const N: usize> AttrTable<N> {
     }
 }
 
-impl<const N: usize> Default for AttrTable<N> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// The attributes nested in another, by type: pointers into the message, in an [`AttrTable`].
+/// The attributes of a message, or of another attribute, by type.
 ///
 /// # Invariants
 ///
-/// Each pointer is null or fit for [`Attr::from_raw`].
+/// Each pointer is null, or an attribute that the netlink parser found valid, in a message that
+/// stays and does not change during `'a`.
 #[derive(Clone, Copy)]
-pub(crate) struct NestedAttrs<'t, 'a>(
-    &'t [*const bindings::nlattr],
-    PhantomData<&'a [u8]>, //
-);
+pub(crate) struct Attrs<'t, 'a>(&'t [*const bindings::nlattr], PhantomData<&'a [u8]>);
 
-impl<'a> NestedAttrs<'static, 'a> {
-    /// No attributes, of any type below `N`.
+impl<'t, 'a> Attrs<'t, 'a> {
+    /// Borrows the table that a parser filled.
+    ///
+    /// # Safety
+    ///
+    /// `table` must point to `len` pointers, valid during `'t` and as the type invariant says.
+    pub(super) unsafe fn from_raw(table: *const *const bindings::nlattr, len: usize) -> Self {
+        // INVARIANT: By the safety requirements of this function.
+        // SAFETY: By the safety requirements of this function, `table` is valid for `len` pointers.
+        Self(unsafe { slice::from_raw_parts(table, len) }, PhantomData)
+    }
+
+    /// A table without attributes.
+    #[cfg(CTTIMEOUT_KUNIT)]
     pub(crate) const fn none<const N: usize>() -> Self {
         // INVARIANT: All pointers are null.
         Self(const { &[ptr::null(); N] }, PhantomData)
     }
-}
 
-impl<'t, 'a> NestedAttrs<'t, 'a> {
+    /// The attribute of this type, if there is one. If there are several, the last of them.
+    pub(crate) fn get(self, attr_type: u16) -> Option<Attr<'a>> {
+        Self::attr(*self.0.get(usize::from(attr_type))?)
+    }
+
     /// All attributes, in the order of their types.
     pub(crate) fn iter(self) -> impl Iterator<Item = Attr<'a>> + 't
     where
         'a: 't,
     {
-        self.0.iter().filter_map(|attr| {
-            // SAFETY: By the type invariant.
-            unsafe { Attr::from_raw(*attr) }
+        self.0.iter().filter_map(|&attr| Self::attr(attr))
+    }
+
+    fn attr(attr: *const bindings::nlattr) -> Option<Attr<'a>> {
+        // INVARIANT: By the type invariant of `Attrs`: the parser lets no attribute pass that is longer
+        // than the message.
+        Some(Attr {
+            attr: NonNull::new(attr.cast_mut())?,
+            _message: PhantomData,
         })
     }
 
     /// The table for C, which does not change it.
-    pub(super) fn as_raw(self) -> *mut *mut bindings::nlattr {
+    pub(crate) fn as_raw(self) -> *mut *mut bindings::nlattr {
         self.0.as_ptr().cast_mut().cast()
     }
 }
 
-/// The attributes of a message, by type.
-///
-/// # Invariants
-///
-/// Each pointer is null or fit for [`Attr::from_raw`].
-#[derive(Clone, Copy)]
-pub(crate) struct Attrs<'a>(&'a [*const bindings::nlattr]);
-
-impl<'a> Attrs<'a> {
-    /// Borrows the table that a parser filled.
-    ///
-    /// # Safety
-    ///
-    /// `table` must point to `len` pointers, valid during `'a` and each null or an attribute that
-    /// the netlink parser found valid.
-    pub(super) unsafe fn from_raw(table: *const *const bindings::nlattr, len: usize) -> Self {
-        // INVARIANT: By the caller's promise.
-        // SAFETY: As above.
-        Self(unsafe { slice::from_raw_parts(table, len) })
-    }
-
-    /// The attribute of this type, if there is one. If there are several, the last of them.
-    pub(crate) fn get(self, attr_type: u16) -> Option<Attr<'a>> {
-        let attr = *self.0.get(usize::from(attr_type))?;
-        // SAFETY: By the type invariant.
-        unsafe { Attr::from_raw(attr) }
-    }
-}
-
 /// What one attribute type may hold (`struct nla_policy`).
-///
-/// # Examples
-///
-/// ```ignore
-/// # use kernel::net::nlmsg::AttrPolicy;
-/// // By type, from 0 on, which is never used.
-/// const POLICY: [AttrPolicy; 3] =
-///     [AttrPolicy::unspecified(), AttrPolicy::nul_string(31), AttrPolicy::u16()];
-/// # let _ = POLICY;
-/// ```
 #[repr(transparent)]
 pub(crate) struct AttrPolicy(bindings::nla_policy);
 
@@ -243,7 +198,7 @@ impl AttrPolicy {
         })
     }
 
-    /// Anything: only the kernel sends the attribute, so what it holds is not checked.
+    /// Anything: only the kernel sends the attribute, so its contents are not checked.
     pub(crate) const fn unspecified() -> Self {
         Self::new(bindings::NLA_UNSPEC, 0)
     }
@@ -290,93 +245,92 @@ impl ExtAck<'_> {
     ///
     /// # Safety
     ///
-    /// `ack` must be null or valid for reads and writes for as long as the value is used, and by
-    /// nobody else.
+    /// `ack` must be null, or valid for reads and writes, as long as the value is used, and by nobody
+    /// else.
     pub(super) unsafe fn from_raw(ack: *mut bindings::netlink_ext_ack) -> Self {
-        // INVARIANT: By the caller's promise.
+        // INVARIANT: By the safety requirements of this function.
         Self {
             ack,
             _message: PhantomData,
         }
     }
 
-    fn as_raw(&mut self) -> *mut bindings::netlink_ext_ack {
-        self.ack
+    fn get(&mut self) -> Option<&mut bindings::netlink_ext_ack> {
+        // SAFETY: By the type invariant `ack` is null or valid.
+        unsafe { self.ack.as_mut() }
     }
 
-    /// Sets the message. What does not fit into 79 bytes is cut off.
-    pub(crate) fn set_message(&mut self, message: impl fmt::Display) {
-        // SAFETY: By the type invariant.
-        let Some(ack) = (unsafe { self.ack.as_mut() }) else {
-            return;
-        };
+    /// Sets the message, of at most 79 bytes: a longer one is left out.
+    #[doc(alias = "NL_SET_ERR_MSG_FMT")]
+    pub(crate) fn set_msg(&mut self, message: impl fmt::Display) {
+        let Some(ack) = self.get() else { return };
         let buffer = &mut ack._msg_buf;
-        let room = buffer.len().saturating_sub(1);
-        // SAFETY: `c_char` is a byte, and a prefix of the buffer is as valid as the whole.
-        let bytes = unsafe { slice::from_raw_parts_mut(buffer.as_mut_ptr().cast::<u8>(), room) };
-        bytes.fill(0);
-        // It fails when the message is too long, and writes what fits.
-        let _ = Formatter::new(bytes).write_fmt(fmt!("{message}"));
-        if let Some(last) = buffer.last_mut() {
-            *last = 0;
+        // SAFETY: `c_char` is a byte.
+        let bytes =
+            unsafe { slice::from_raw_parts_mut(buffer.as_mut_ptr().cast::<u8>(), buffer.len()) };
+        if let Some(mut text) = NullTerminatedFormatter::new(bytes) {
+            // The text ends before the part that does not fit.
+            let _ = text.write_fmt(fmt!("{message}"));
         }
         ack._msg = buffer.as_ptr();
     }
 
     /// Says which attribute is to blame, and that this is not because of its netlink policy.
+    #[doc(alias = "NL_SET_BAD_ATTR")]
     pub(crate) fn set_bad_attr(&mut self, attr: Attr<'_>) {
-        // SAFETY: By the type invariant.
-        if let Some(ack) = unsafe { self.ack.as_mut() } {
-            ack.bad_attr = attr.as_raw();
+        if let Some(ack) = self.get() {
+            ack.bad_attr = attr.attr.as_ptr();
             ack.policy = ptr::null();
         }
     }
 
     /// Says which attribute of the message is missing.
+    #[doc(alias = "NL_SET_ERR_ATTR_MISS")]
     pub(crate) fn set_missing(&mut self, attr_type: u16) {
-        // SAFETY: By the type invariant.
-        if let Some(ack) = unsafe { self.ack.as_mut() } {
+        if let Some(ack) = self.get() {
             ack.miss_type = attr_type;
         }
     }
 }
 
-/// A buffer for a message.
+/// A buffer for a message. (`kernel::net::netlink::NetlinkSkBuff` is for generic netlink: other
+/// modules cannot put another header into it, nor send it.)
 ///
 /// # Invariants
 ///
-/// `skb` is valid and ours.
+/// The value owns `skb`, which is valid.
 pub(super) struct SkBuff {
     skb: NonNull<bindings::sk_buff>,
 }
 
 impl SkBuff {
-    /// Allocates a buffer of the default size, which is about a page. Does not sleep.
+    /// Allocates a buffer of the default size, which is about a page. Sleeps.
+    #[doc(alias = "nlmsg_new")]
     pub(super) fn new() -> Result<Self, AllocError> {
         let size = bindings::CTTIMEOUT_CONST_NLMSG_DEFAULT_SIZE;
-        // SAFETY: There are no requirements.
-        let skb = unsafe { bindings::cttimeout_helper_nlmsg_new(size, bindings::GFP_ATOMIC) };
-        // INVARIANT: Just allocated.
+        // SAFETY: The function has no requirements.
+        let skb = unsafe { bindings::cttimeout_helper_nlmsg_new(size, bindings::GFP_KERNEL) };
+        // INVARIANT: `skb` was just allocated.
         Ok(Self {
             skb: NonNull::new(skb).ok_or(AllocError)?,
         })
     }
 
     /// The C structure.
-    pub(super) fn as_raw(&self) -> *mut bindings::sk_buff {
-        self.skb.as_ptr()
+    pub(super) fn as_raw(&self) -> NonNull<bindings::sk_buff> {
+        self.skb
     }
 
     /// Gives the buffer to C, which frees it.
     pub(super) fn into_raw(self) -> *mut bindings::sk_buff {
-        core::mem::ManuallyDrop::new(self).as_raw()
+        ManuallyDrop::new(self).skb.as_ptr()
     }
 }
 
 impl Drop for SkBuff {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant the buffer is ours.
-        unsafe { bindings::cttimeout_helper_nlmsg_free(self.as_raw()) };
+        // SAFETY: By the type invariant `skb` is valid, and owned by this value.
+        unsafe { bindings::nlmsg_free(self.skb.as_ptr()) };
     }
 }
 
@@ -398,12 +352,12 @@ impl Message<'_> {
     ///
     /// # Safety
     ///
-    /// As the type invariants say.
+    /// `skb` and `nlh` must be as the type invariant says.
     pub(super) unsafe fn from_raw(
         skb: NonNull<bindings::sk_buff>,
         nlh: NonNull<bindings::nlmsghdr>,
     ) -> Self {
-        // INVARIANT: By the caller's promise.
+        // INVARIANT: By the safety requirements of this function.
         Self {
             skb,
             nlh,
@@ -411,56 +365,45 @@ impl Message<'_> {
         }
     }
 
-    /// The header, for C functions that set flags in it.
-    pub(super) fn header(&mut self) -> *mut bindings::nlmsghdr {
-        self.nlh.as_ptr()
-    }
-
     /// The buffer, for C functions that append attributes to the message.
-    pub(super) fn as_raw(&mut self) -> *mut bindings::sk_buff {
+    pub(crate) fn as_raw(&mut self) -> *mut bindings::sk_buff {
         self.skb.as_ptr()
     }
 
-    /// Appends an attribute.
-    ///
-    /// It does what `nla_put()` does, but inlined: values are mostly numbers, of a size known at
-    /// compile time, and a dump is mostly attributes.
-    #[inline(always)]
+    #[doc(alias = "nla_put")]
     fn put(&mut self, attr_type: u16, value: &[u8]) -> Result {
-        let len = size_of::<bindings::nlattr>() + value.len();
-        let header = bindings::nlattr {
-            nla_len: len.try_into().map_err(|_| EMSGSIZE)?,
-            nla_type: attr_type,
-        };
-        // SAFETY: The buffer is ours to write to. (The length fits: it was just made a `u16`.)
-        let room = unsafe { bindings::cttimeout_helper_nlmsg_append(self.as_raw(), len as u32) };
-        let room: NonNull<bindings::nlattr> = NonNull::new(room).ok_or(EMSGSIZE)?.cast();
-        // SAFETY: There is room for a header and the value. It need not be aligned: a dump's buffer
-        // begins at any byte if its reader asks for an odd size.
-        unsafe {
-            room.write_unaligned(header);
-            let payload = room.add(1).cast::<u8>().as_ptr();
-            ptr::copy_nonoverlapping(value.as_ptr(), payload, value.len());
-        }
-        Ok(())
+        let len = c_int::from(u16::try_from(value.len()).map_err(|_| EMSGSIZE)?);
+        // SAFETY: `skb` is valid by the type invariant, and `value` is readable for `len` bytes.
+        to_result(unsafe {
+            bindings::nla_put(
+                self.skb.as_ptr(),
+                attr_type.into(),
+                len,
+                value.as_ptr().cast(),
+            )
+        })
     }
 
     /// Appends an 8-bit number. `EMSGSIZE` if there is no room, as for all attributes.
+    #[doc(alias = "nla_put_u8")]
     pub(crate) fn put_u8(&mut self, attr_type: u16, value: u8) -> Result {
         self.put(attr_type, &value.to_be_bytes())
     }
 
     /// Appends a 16-bit number.
+    #[doc(alias = "nla_put_be16")]
     pub(crate) fn put_be16(&mut self, attr_type: u16, value: u16) -> Result {
         self.put(attr_type, &value.to_be_bytes())
     }
 
     /// Appends a 32-bit number.
+    #[doc(alias = "nla_put_be32")]
     pub(crate) fn put_be32(&mut self, attr_type: u16, value: u32) -> Result {
         self.put(attr_type, &value.to_be_bytes())
     }
 
     /// Appends a string with its NUL.
+    #[doc(alias = "nla_put_string")]
     pub(crate) fn put_string(&mut self, attr_type: u16, value: &CStr) -> Result {
         self.put(attr_type, value.to_bytes_with_nul())
     }
@@ -468,33 +411,35 @@ impl Message<'_> {
     /// Appends an attribute in which those that `fill` appends are nested.
     ///
     /// If this fails, the message can only be dropped.
+    #[doc(alias("nla_nest_start", "nla_nest_end"))]
     pub(crate) fn nest(
         &mut self,
         attr_type: u16,
         fill: impl FnOnce(&mut Self) -> Result,
     ) -> Result {
-        // SAFETY: The buffer is ours to write to.
+        // SAFETY: `skb` is valid by the type invariant.
         let start =
             unsafe { bindings::cttimeout_helper_nla_nest_start(self.as_raw(), attr_type.into()) };
         let start = NonNull::new(start).ok_or(EMSGSIZE)?;
         fill(self)?;
         // SAFETY: `start` is the header that was just put into this buffer; attributes are only
-        // ever appended, so it is still there.
+        // appended, so it is still there.
         unsafe { bindings::cttimeout_helper_nla_nest_end(self.as_raw(), start.as_ptr()) };
         Ok(())
     }
 
     /// Completes the message.
+    #[doc(alias = "nlmsg_end")]
     pub(crate) fn end(self) {
-        let mut this = core::mem::ManuallyDrop::new(self);
-        // SAFETY: By the type invariants.
-        unsafe { bindings::cttimeout_helper_nlmsg_end(this.as_raw(), this.nlh.as_ptr()) };
+        let this = ManuallyDrop::new(self);
+        // SAFETY: By the type invariants `nlh` is the header of the last message in `skb`.
+        unsafe { bindings::cttimeout_helper_nlmsg_end(this.skb.as_ptr(), this.nlh.as_ptr()) };
     }
 }
 
 impl Drop for Message<'_> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants; what follows the header is part of this message.
-        unsafe { bindings::cttimeout_helper_nlmsg_cancel(self.as_raw(), self.nlh.as_ptr()) };
+        // SAFETY: By the type invariants the bytes of `skb` from `nlh` on are this message.
+        unsafe { bindings::cttimeout_helper_nlmsg_cancel(self.skb.as_ptr(), self.nlh.as_ptr()) };
     }
 }

@@ -1,31 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Network namespaces, and data that a module keeps in each of them.
-//!
-//! # Examples
-//!
-//! ```ignore
-//! # use kernel::{declare_pernet, net::netns::{self, PerNet}, sync::atomic::Atomic};
-//! struct Totals(Atomic<u32>);
-//!
-//! declare_pernet!(Totals);
-//!
-//! impl PerNet for Totals {
-//!     fn init() -> impl PinInit<Self, Error> {
-//!         Ok::<_, Error>(Self(Atomic::new(0)))
-//!     }
-//!
-//!     fn pre_exit(&self) {}
-//! }
-//!
-//! // Each namespace has a total from here on.
-//! let registration = netns::Registration::<Totals>::new()?;
-//! // There is one at a time.
-//! assert!(netns::Registration::<Totals>::new().is_err());
-//! // And from here on, none has.
-//! drop(registration);
-//! # Ok::<(), Error>(())
-//! ```
+//! Network namespaces ([`Net`]), and data that a module keeps in each of them ([`PerNet`], made known
+//! by [`declare_pernet!`] and [`PernetRegistration`]).
 //!
 //! C headers: [`include/net/net_namespace.h`](srctree/include/net/net_namespace.h),
 //! [`include/net/netns/generic.h`](srctree/include/net/netns/generic.h)
@@ -46,7 +22,7 @@ use kernel::{
     sync::{
         atomic::{
             Acquire,
-            Atomic,
+            AtomicFlag,
             Full,
             Release, //
         },
@@ -55,20 +31,25 @@ use kernel::{
     types::Opaque,
 };
 
-use crate::{
-    bindings,
-    compat::{
-        raw_try_init,
-        synchronize_rcu, //
-    },
-};
+use pin_init::raw_try_init;
+
+use crate::bindings;
+
+/// Data that exists once for each network namespace.
+pub(crate) trait PerNet: HasPernet + Send + Sync {
+    /// Returns an initializer of the data for one namespace. May sleep.
+    ///
+    /// When the namespace ends, the data is dropped, a grace period after nobody can find it. No lock
+    /// is held then, but namespaces end one after the other.
+    fn init(net: &Net) -> impl PinInit<Self, Error>;
+}
 
 /// A network namespace (`struct net`).
 ///
 /// # Invariants
 ///
-/// References point to a namespace that is set up, and whose exit handlers have not begun to run or
-/// are waiting for who holds the reference.
+/// References point to a namespace that is set up or, in [`PerNet::init`], being set up. Its data is
+/// not dropped as long as the reference lives.
 #[repr(transparent)]
 pub(crate) struct Net(Opaque<bindings::net>);
 
@@ -77,10 +58,11 @@ impl Net {
     ///
     /// # Safety
     ///
-    /// `ptr` must point to a namespace that does not go away during `'a`.
-    pub(crate) unsafe fn from_raw<'a>(ptr: *const bindings::net) -> &'a Self {
-        // SAFETY: By the caller's promise; `Net` is a transparent wrapper.
-        unsafe { &*ptr.cast() }
+    /// `net` must point to a namespace as the type invariant says, during `'a`.
+    pub(crate) unsafe fn from_raw<'a>(net: *const bindings::net) -> &'a Self {
+        // SAFETY: By the safety requirements of this function, `net` is valid during `'a`; `Net` is a
+        // transparent wrapper.
+        unsafe { &*net.cast() }
     }
 
     /// The C structure.
@@ -89,26 +71,26 @@ impl Net {
     }
 }
 
-/// Types with a [`Subsys`] of their own. To be implemented by [`declare_pernet!`].
+/// Types with a [`Pernet`] of their own, for [`declare_pernet!`] to implement.
 ///
 /// # Safety
 ///
-/// `subsys` must always return the same static.
-pub(crate) unsafe trait HasSubsys: Sized + 'static {
-    /// The static that the C side knows this type by.
-    fn subsys() -> &'static Subsys<Self>;
+/// `pernet` must always return the same static.
+pub(crate) unsafe trait HasPernet: Sized + 'static {
+    /// The static by which the C side knows this type.
+    fn pernet() -> &'static Pernet<Self>;
 }
 
-/// Makes the [`Subsys`] of a [`PerNet`] type.
+/// Makes the [`Pernet`] of a [`PerNet`] type.
 macro_rules! declare_pernet {
     ($type:ty) => {
         const _: () = {
-            static SUBSYS: $crate::net::netns::Subsys<$type> = $crate::net::netns::Subsys::new();
+            static PERNET: $crate::net::netns::Pernet<$type> = $crate::net::netns::Pernet::new();
 
             // SAFETY: It is always this static.
-            unsafe impl $crate::net::netns::HasSubsys for $type {
-                fn subsys() -> &'static $crate::net::netns::Subsys<Self> {
-                    &SUBSYS
+            unsafe impl $crate::net::netns::HasPernet for $type {
+                fn pernet() -> &'static $crate::net::netns::Pernet<Self> {
+                    &PERNET
                 }
             }
         };
@@ -116,49 +98,37 @@ macro_rules! declare_pernet {
 }
 pub(crate) use declare_pernet;
 
-/// Data that exists once for each network namespace.
-pub(crate) trait PerNet: HasSubsys + Send + Sync {
-    /// Returns an initializer of the data for one namespace. It may sleep.
-    fn init() -> impl PinInit<Self, Error>;
-
-    /// The namespace is about to end: nothing may be found in it from now on.
-    ///
-    /// The data is dropped a grace period later. May sleep.
-    fn pre_exit(&self);
-}
-
 /// The C side of a [`PerNet`] type: `struct pernet_operations` and the index of its data.
 ///
 /// # Invariants
 ///
 /// While `registered` is true, and a grace period longer, `id` does not change and is the index of
 /// an initialized `T` in each namespace that is alive.
-pub(crate) struct Subsys<T> {
+pub(crate) struct Pernet<T> {
     ops: UnsafeCell<bindings::pernet_operations>,
     id: UnsafeCell<c_uint>,
-    claimed: Atomic<bool>,
-    registered: Atomic<bool>,
+    claimed: AtomicFlag,
+    registered: AtomicFlag,
     _data: PhantomData<fn() -> T>,
 }
 
-// SAFETY: The cells are written by the C core and by `Registration`, which `claimed` makes the only
-// one.
-unsafe impl<T> Sync for Subsys<T> {}
+// SAFETY: The cells are written by the C core and by `PernetRegistration`, which `claimed` makes the
+// only one.
+unsafe impl<T> Sync for Pernet<T> {}
 
-impl<T: PerNet> Subsys<T> {
-    /// A subsystem that is not registered.
+impl<T: PerNet> Pernet<T> {
+    /// Operations that are not registered.
     pub(crate) const fn new() -> Self {
         Self {
             ops: UnsafeCell::new(bindings::pernet_operations {
                 init: Some(Self::init),
-                pre_exit: Some(Self::pre_exit),
                 exit: Some(Self::exit),
                 size: size_of::<T>(),
                 ..pin_init::zeroed()
             }),
             id: UnsafeCell::new(0),
-            claimed: Atomic::new(false),
-            registered: Atomic::new(false),
+            claimed: AtomicFlag::new(false),
+            registered: AtomicFlag::new(false),
             _data: PhantomData,
         }
     }
@@ -171,32 +141,31 @@ impl<T: PerNet> Subsys<T> {
     unsafe fn slot(&self, net: *const bindings::net) -> *mut T {
         // The core allocates with kzalloc(), and takes a size of zero for no data.
         const { assert!(size_of::<T>() > 0 && align_of::<T>() <= align_of::<u64>()) };
-        // SAFETY: By the caller's promise.
+        // SAFETY: By the safety requirements of this function, nobody writes to `id`.
         unsafe { bindings::cttimeout_helper_net_generic(net, *self.id.get()).cast() }
     }
 
     /// The data in `net`, or [`None`] if the type is not registered (any more).
     pub(crate) fn get<'g>(&self, net: &'g Net, _guard: &'g rcu::Guard) -> Option<&'g T> {
-        // Acquire: a reader that sees the release store in `Registration::new` sees the index and
-        // the values.
+        // Acquire: a reader that sees the release store in `PernetRegistration::new` sees the index
+        // and the values.
         if !self.registered.load(Acquire) {
             return None;
         }
-        // SAFETY: Who makes `registered` false waits for a grace period before it does more. By the
-        // type invariants the slot holds a value, which namespace exit drops a grace period after
-        // nobody can hold a `Net` any more.
+        // SAFETY: By the type invariants `slot` holds a value during the read-side section of
+        // `_guard`: `PernetRegistration` waits for a grace period after it has cleared the flag.
         Some(unsafe { &*self.slot(net.as_raw()) })
     }
 
     /// # Safety
     ///
-    /// To be called by the C core only, for a namespace that is being set up.
+    /// For the C core only, with a namespace that is being set up.
     unsafe extern "C" fn init(net: *mut bindings::net) -> c_int {
-        // SAFETY: The index is assigned before this is called.
-        let slot = unsafe { T::subsys().slot(net) };
-        // SAFETY: The slot is zeroed memory of the size that was asked for, it is never moved, and
-        // it is left alone if an error is returned.
-        match unsafe { raw_try_init(slot, T::init()) } {
+        // SAFETY: The core assigns the index before it calls this function. `net` is being set up.
+        let (slot, net) = unsafe { (T::pernet().slot(net), Net::from_raw(net)) };
+        // SAFETY: `slot` is zeroed memory of the size that was asked for, it is never moved, and it is
+        // left alone if an error is returned.
+        match unsafe { raw_try_init(slot, T::init(net)) } {
             Ok(()) => 0,
             Err(err) => err.to_errno(),
         }
@@ -204,24 +173,10 @@ impl<T: PerNet> Subsys<T> {
 
     /// # Safety
     ///
-    /// To be called by the C core only, after `init` succeeded.
-    unsafe extern "C" fn pre_exit(net: *mut bindings::net) {
-        // SAFETY: The slot holds a value since `init`, and `exit` comes later.
-        unsafe { &*T::subsys().slot(net) }.pre_exit();
-    }
-
-    /// # Safety
-    ///
-    /// To be called by the C core only, a grace period after `pre_exit`.
+    /// For the C core only, after `init` succeeded and a grace period after `net` was last found.
     unsafe extern "C" fn exit(net: *mut bindings::net) {
-        // SAFETY: The slot holds a value since `init`, and it is not used after this.
-        unsafe { ptr::drop_in_place(T::subsys().slot(net)) };
-    }
-}
-
-impl<T: PerNet> Default for Subsys<T> {
-    fn default() -> Self {
-        Self::new()
+        // SAFETY: The slot holds a value since `init`, and is not used after this function.
+        unsafe { ptr::drop_in_place(T::pernet().slot(net)) };
     }
 }
 
@@ -229,67 +184,66 @@ impl<T: PerNet> Default for Subsys<T> {
 ///
 /// # Invariants
 ///
-/// `T::subsys()` is registered with the C core.
-pub(crate) struct Registration<T: PerNet>(PhantomData<T>);
+/// `T::pernet()` is registered with the C core.
+#[doc(alias = "register_pernet_subsys")]
+pub(crate) struct PernetRegistration<T: PerNet>(PhantomData<T>);
 
-impl<T: PerNet> Registration<T> {
+impl<T: PerNet> PernetRegistration<T> {
     /// Sets up the data in all namespaces. May sleep.
     ///
-    /// Fails with `EBUSY` if the type is registered already, with `ENOMEM`, and with what
-    /// [`PerNet::init`] fails with. Nothing is left behind then.
+    /// Fails with `EBUSY` if the type is registered already, with `ENOMEM`, and with the errors of
+    /// [`PerNet::init`]. Nothing is left behind then.
     pub(crate) fn new() -> Result<Self> {
-        let subsys = T::subsys();
+        let pernet = T::pernet();
 
-        // Full ordering, though acquire would do: whoever claims it after somebody else sees that
-        // all is undone.
-        if subsys.claimed.xchg(true, Full) {
+        // Full ordering, though acquire would do: the next claimant sees that all is undone.
+        if pernet.claimed.xchg(true, Full) {
             return Err(EBUSY);
         }
-        // SAFETY: We hold the claim, and the C core does not know of the structure yet.
-        unsafe { (*subsys.ops.get()).id = subsys.id.get() };
+        // SAFETY: The claim excludes other registrations, and the C core does not know `ops` yet.
+        unsafe { (*pernet.ops.get()).id = pernet.id.get() };
 
-        // SAFETY: The structure is static, and its callbacks are ours.
-        to_result(unsafe { bindings::register_pernet_subsys(subsys.ops.get()) })
-            .inspect_err(|_| subsys.claimed.store(false, Release))?;
+        // SAFETY: `ops` is static, and so are its callbacks.
+        to_result(unsafe { bindings::register_pernet_subsys(pernet.ops.get()) })
+            .inspect_err(|_| pernet.claimed.store(false, Release))?;
 
         // INVARIANT: Every namespace has a value, and every new one gets it before it can be used.
-        subsys.registered.store(true, Release);
+        pernet.registered.store(true, Release);
         Ok(Self(PhantomData))
     }
 }
 
-impl<T: PerNet> Drop for Registration<T> {
+impl<T: PerNet> Drop for PernetRegistration<T> {
     fn drop(&mut self) {
-        // Readers that begin after the grace period see this; those that began before are waited
-        // for.
-        T::subsys().registered.store(false, Release);
-        synchronize_rcu();
-        // SAFETY: Registered by the type invariant. No reader is left: those that came through
-        // `Subsys::get` have just been waited for, and a `Provides` is gone before what it stands
-        // on.
-        unsafe { bindings::unregister_pernet_subsys(T::subsys().ops.get()) };
-        T::subsys().claimed.store(false, Release);
+        let pernet = T::pernet();
+        pernet.registered.store(false, Release);
+        rcu::synchronize_rcu();
+        // SAFETY: `ops` is registered by the type invariant. No reader is left: those that came through
+        // `Pernet::get` have just been waited for, and a `Provides` is gone before its registration.
+        unsafe { bindings::unregister_pernet_subsys(pernet.ops.get()) };
+        pernet.claimed.store(false, Release);
     }
 }
 
 /// Evidence that the data `T` is registered.
 ///
-/// What hands out `&T` to callbacks owns such a value, so that the data outlives the callbacks.
+/// A registration whose callbacks get `&T` owns such a value, so that the data outlives the callbacks.
 ///
 /// # Safety
 ///
-/// As long as a value exists, so does a [`Registration<T>`].
+/// As long as a value exists, there must be a [`PernetRegistration<T>`].
 pub(crate) unsafe trait Provides<T: PerNet> {}
 
-// SAFETY: It is one itself.
-unsafe impl<T: PerNet> Provides<T> for Registration<T> {}
+// SAFETY: A `PernetRegistration` proves its own existence.
+unsafe impl<T: PerNet> Provides<T> for PernetRegistration<T> {}
 
 /// The data in `net`.
 ///
 /// # Safety
 ///
 /// A value that [`Provides`] `T` must exist during `'a`.
-pub(super) unsafe fn data<'a, T: PerNet>(net: &'a Net) -> &'a T {
-    // SAFETY: By the caller's promise the type is registered, so the slot holds a value.
-    unsafe { &*T::subsys().slot(net.as_raw()) }
+pub(crate) unsafe fn data<'a, T: PerNet>(net: &'a Net) -> &'a T {
+    // SAFETY: By the safety requirements of this function, `T` is registered, so the slot holds a
+    // value.
+    unsafe { &*T::pernet().slot(net.as_raw()) }
 }

@@ -9,21 +9,9 @@
 
 #[path = "../../src/bindings.rs"]
 mod bindings;
-#[path = "../../src/compat/mod.rs"]
-#[allow(dead_code, unused_imports, unused_macros)]
-mod compat;
-#[path = "../../src/module.rs"]
-#[allow(dead_code)]
-mod module;
 #[path = "../../src/net/mod.rs"]
-#[allow(dead_code, unused_imports, unused_macros)]
+#[allow(dead_code, unused_macros)]
 mod net;
-#[path = "../../src/str.rs"]
-#[allow(dead_code)]
-mod str;
-#[path = "../../src/sync/mod.rs"]
-#[allow(dead_code, unused_imports)]
-mod sync;
 
 use kernel::{
     prelude::*,
@@ -44,21 +32,20 @@ use crate::net::{
     },
     netns::{
         self,
-        PerNet, //
+        Net,
+        PerNet,
+        PernetRegistration, //
     },
     nfnetlink::{
-        self,
         dump::{
             Dump,
             DumpBuffer, //
         },
         Callback,
-        Locked,
-        MutexCommand,
-        RcuCommand,
-        ReadSection,
+        Command,
         Request,
-        Subsystem, //
+        Subsystem,
+        SubsystemRegistration, //
     },
 };
 
@@ -76,11 +63,9 @@ struct Total(Atomic<u32>);
 netns::declare_pernet!(Total);
 
 impl PerNet for Total {
-    fn init() -> impl PinInit<Self, Error> {
+    fn init(_net: &Net) -> impl PinInit<Self, Error> {
         Ok::<_, Error>(Self(Atomic::new(0)))
     }
-
-    fn pre_exit(&self) {}
 }
 
 /// The subsystem.
@@ -89,44 +74,50 @@ struct Totals;
 /// A number to add, or the total: 32 bits.
 const NUMBER: u16 = 1;
 
+#[vtable]
 impl Subsystem for Totals {
-    type Module = LocalModule;
     type Data = Total;
+    type Refusal<'a> = Error;
     const NAME: &'static CStr = c"totals";
     const ID: u8 = bindings::NFNL_SUBSYS_CTNETLINK_TIMEOUT as u8;
     const POLICY: &'static [AttrPolicy] = &[AttrPolicy::unspecified(), AttrPolicy::u32()];
-    const CALLBACKS: &'static [Callback<Self>] =
-        &[Callback::mutex::<Add>(), Callback::rcu::<Get>()];
+    const CALLBACKS: &'static [Callback<Self>] = &[Callback::new::<Add>(), Callback::new::<Get>()];
 }
 
 /// Adds a number to the total.
 struct Add;
 
-impl MutexCommand<Totals> for Add {
-    fn call(req: &Request<'_, Totals>, ack: &mut ExtAck<'_>, _lock: &mut Locked<Totals>) -> Result {
+impl Command<Totals> for Add {
+    fn call<'a>(req: &Request<'a, Totals>, ack: &mut ExtAck<'_>) -> Result {
         let attr = req.attrs().get(NUMBER).ok_or_else(|| {
             ack.set_missing(NUMBER);
             EINVAL
         })?;
+        let number = attr.get_be32()?;
         let total = &req.data().0;
-        let Some(sum) = total.load(Relaxed).checked_add(attr.be32()?) else {
-            ack.set_message("the total would be too large");
-            ack.set_bad_attr(attr);
-            return Err(ERANGE);
-        };
-        // No other command writes: this one runs under the mutex.
-        total.store(sum, Relaxed);
-        Ok(())
+        let mut old = total.load(Relaxed);
+        loop {
+            let Some(sum) = old.checked_add(number) else {
+                ack.set_msg("the total would be too large");
+                ack.set_bad_attr(attr);
+                return Err(ERANGE);
+            };
+            // Commands of a namespace run side by side.
+            match total.cmpxchg(old, sum, Relaxed) {
+                Ok(_) => return Ok(()),
+                Err(now) => old = now,
+            }
+        }
     }
 }
 
 /// Answers with the total, or with all that there are, which is one.
 struct Get;
 
-impl RcuCommand<Totals> for Get {
-    fn call(req: Request<'_, Totals>, _ack: &mut ExtAck<'_>, rcu: ReadSection) -> Result {
+impl Command<Totals> for Get {
+    fn call<'a>(req: &Request<'a, Totals>, _ack: &mut ExtAck<'_>) -> Result {
         if req.is_dump() {
-            return req.start_dump::<Get>(rcu);
+            return req.start_dump::<Get>();
         }
         req.reply(1, |msg| put(msg, req.data()))
     }
@@ -135,11 +126,6 @@ impl RcuCommand<Totals> for Get {
 impl Dump<Totals> for Get {
     /// How many were sent.
     type Cursor = u32;
-
-    /// None comes or goes.
-    fn generation(_total: &Total) -> u32 {
-        1
-    }
 
     fn fill(
         total: &Total,
@@ -160,13 +146,13 @@ fn put(msg: &mut Message<'_>, total: &Total) -> Result {
 }
 
 struct TotalsModule {
-    _registration: nfnetlink::Registration<Totals, netns::Registration<Total>>,
+    _registration: SubsystemRegistration<Totals, PernetRegistration<Total>>,
 }
 
 impl kernel::Module for TotalsModule {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         Ok(Self {
-            _registration: nfnetlink::Registration::new(netns::Registration::new()?)?,
+            _registration: SubsystemRegistration::new(PernetRegistration::new()?)?,
         })
     }
 }

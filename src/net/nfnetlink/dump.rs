@@ -1,84 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Dumps: all objects of a namespace, over as many buffers as it takes.
+//! Dumps: all objects of a namespace ([`Dump`]), over as many buffers ([`DumpBuffer`]) as it takes.
 //!
-//! Between two buffers anything can change. The cursor says where to go on, and if the generation
-//! has changed, messages are marked to say that the dump is not consistent (`NLM_F_DUMP_INTR`).
-//!
-//! # Examples
-//!
-//! Two totals for each namespace, which are always there:
-//!
-//! ```ignore
-//! # use kernel::{
-//! #     bindings,
-//! #     declare_pernet,
-//! #     net::{
-//! #         netns::{self, PerNet},
-//! #         nfnetlink::{
-//! #             self,
-//! #             dump::{Dump, DumpBuffer},
-//! #             Callback, RcuCommand, ReadSection, Request, Subsystem,
-//! #         },
-//! #         nlmsg::{AttrPolicy, ExtAck},
-//! #     },
-//! #     sync::{atomic::{Atomic, Relaxed}, rcu},
-//! # };
-//! # struct Totals([Atomic<u32>; 2]);
-//! # declare_pernet!(Totals);
-//! # impl PerNet for Totals {
-//! #     fn init() -> impl PinInit<Self, Error> {
-//! #         Ok::<_, Error>(Self([Atomic::new(0), Atomic::new(0)]))
-//! #     }
-//! #     fn pre_exit(&self) {}
-//! # }
-//! # struct Counters;
-//! # impl Subsystem for Counters {
-//! #     type Module = LocalModule;
-//! #     type Data = Totals;
-//! #     const NAME: &'static CStr = c"counters";
-//! #     const ID: u8 = bindings::NFNL_SUBSYS_NONE as u8;
-//! #     const POLICY: &'static [AttrPolicy] = &[AttrPolicy::unspecified()];
-//! #     const CALLBACKS: &'static [Callback<Self>] = &[Callback::rcu::<Get>()];
-//! # }
-//! struct Get;
-//!
-//! impl Dump<Counters> for Get {
-//!     type Cursor = usize;
-//!
-//!     fn generation(_totals: &Totals) -> u32 {
-//!         1
-//!     }
-//!
-//!     fn fill(
-//!         totals: &Totals,
-//!         out: &mut DumpBuffer<'_, Counters>,
-//!         next: &mut usize,
-//!         _rcu: &rcu::Guard,
-//!     ) -> Result {
-//!         while let Some(total) = totals.0.get(*next) {
-//!             // Returns if the buffer is full; the next call goes on from here.
-//!             out.message(0, |msg| msg.put_be32(2, total.load(Relaxed)))?;
-//!             *next += 1;
-//!         }
-//!         Ok(())
-//!     }
-//! }
-//!
-//! impl RcuCommand<Counters> for Get {
-//!     fn call(req: Request<'_, Counters>, _ack: &mut ExtAck<'_>, rcu: ReadSection) -> Result {
-//!         if !req.is_dump() {
-//!             return Err(EOPNOTSUPP);
-//!         }
-//!         req.start_dump::<Get>(rcu)
-//!     }
-//! }
-//!
-//! let counters: nfnetlink::Registration<Counters, _> =
-//!     nfnetlink::Registration::new(netns::Registration::<Totals>::new()?)?;
-//! # drop(counters);
-//! # Ok::<(), Error>(())
-//! ```
+//! Anything can change between two buffers, so the cursor says where to go on. No message is marked
+//! `NLM_F_DUMP_INTR`: a dump is not a snapshot, and libmnl would stop at the mark.
 //!
 //! C header: [`include/linux/netlink.h`](srctree/include/linux/netlink.h)
 
@@ -103,7 +28,7 @@ use crate::{
     net::{
         netlink::Message,
         netns::{
-            HasSubsys,
+            HasPernet,
             Net, //
         },
     },
@@ -115,11 +40,8 @@ pub(crate) trait Dump<S: Subsystem>: 'static {
     /// filled by a different thread.
     type Cursor: Copy + Send + Zeroable;
 
-    /// A number that changes when objects come or go; never zero.
-    fn generation(data: &S::Data) -> u32;
-
     /// Writes objects from `cursor` on, until there are no more (`Ok`) or one does not fit in the
-    /// buffer (`EMSGSIZE`), and leaves `cursor` at the first that was not written.
+    /// buffer (`EMSGSIZE`), and leaves `cursor` at the first that was not written. Must not sleep.
     fn fill(
         data: &S::Data,
         out: &mut DumpBuffer<'_, S>,
@@ -146,18 +68,11 @@ impl<S: Subsystem> DumpBuffer<'_, S> {
         command: u8,
         fill: impl FnOnce(&mut Message<'_>) -> Result,
     ) -> Result {
-        let cb = self.cb.as_ptr();
-        // SAFETY: The request's buffer and header are kept by the dump.
-        let (portid, seq) = unsafe {
-            (
-                (*bindings::cttimeout_helper_NETLINK_CB((*cb).skb)).portid,
-                (*(*cb).nlh).nlmsg_seq,
-            )
-        };
-        // SAFETY: The buffer is ours during the callback.
-        let mut msg = unsafe { put_header::<S>(self.skb, portid, seq, command) }?;
-        // SAFETY: The message's header is in the buffer; it is the only message under construction.
-        unsafe { bindings::cttimeout_helper_nl_dump_check_consistent(cb, msg.header()) };
+        // SAFETY: By the type invariant `cb` and its request are valid, and `skb` is this dump's.
+        let mut msg = unsafe {
+            let cb = self.cb.as_ref();
+            put_header::<S>(self.skb, cb.skb, cb.nlh, command)
+        }?;
         fill(&mut msg)?;
         msg.end();
         Ok(())
@@ -166,47 +81,41 @@ impl<S: Subsystem> DumpBuffer<'_, S> {
 
 /// # Safety
 ///
-/// To be called by the netlink core only, for a dump that [`super::Request::start_dump`] started.
+/// For the netlink core only, for a dump that [`super::Request::start_dump`] started.
 pub(super) unsafe extern "C" fn fill<S: Subsystem, D: Dump<S>>(
     skb: *mut bindings::sk_buff,
     cb: *mut bindings::netlink_callback,
 ) -> c_int {
     const {
         let room = size_of::<bindings::netlink_callback__bindgen_ty_1>();
-        let align = align_of::<bindings::netlink_callback__bindgen_ty_1>();
-        assert!(size_of::<D::Cursor>() <= room && align_of::<D::Cursor>() <= align);
+        assert!(size_of::<D::Cursor>() <= room);
     }
-    // SAFETY: The buffer belongs to the socket that the dump is for, which keeps its namespace.
+    // SAFETY: `skb` belongs to the socket that the dump is for, which keeps its namespace.
     let net = unsafe { Net::from_raw(bindings::cttimeout_helper_sock_net((*skb).sk)) };
-    // SAFETY: The core sets this memory to zero before the first call, a valid cursor, and nobody
-    // but us writes to it. It is large enough and aligned, as asserted above.
-    let cursor = unsafe { &mut *(&raw mut (*cb).__bindgen_anon_1).cast::<D::Cursor>() };
     let guard = rcu::read_lock();
-    // A dump holds the module, but nothing says that a module keeps its registrations to its end.
-    let Some(data) = <S::Data as HasSubsys>::subsys().get(net, &guard) else {
+    // A dump holds the module, but a module may end its registrations before.
+    let Some(data) = <S::Data as HasPernet>::pernet().get(net, &guard) else {
         return 0;
     };
-
     // SAFETY: The core passes valid pointers.
-    let mut out = unsafe {
-        (*cb).seq = D::generation(data);
-        DumpBuffer::<S> {
+    let (place, mut out) = unsafe {
+        let out = DumpBuffer::<S> {
             skb: NonNull::new_unchecked(skb),
             cb: NonNull::new_unchecked(cb),
             _callback: PhantomData,
-        }
+        };
+        ((&raw mut (*cb).__bindgen_anon_1).cast::<D::Cursor>(), out)
     };
-    let result = D::fill(data, &mut out, cursor, &guard);
-
-    // If the objects changed while they were written, the next message must say so, even if it is
-    // the one that ends the dump.
-    let generation = D::generation(data);
-    // SAFETY: As above.
-    unsafe { (*cb).seq = generation };
+    // SAFETY: `place` is large enough, as asserted above. The core sets it to zero before the first
+    // call, a valid cursor, and only this function writes to it. It may be aligned to less.
+    let mut cursor = unsafe { place.read_unaligned() };
+    let result = D::fill(data, &mut out, &mut cursor, &guard);
+    // SAFETY: `place` is as above.
+    unsafe { place.write_unaligned(cursor) };
 
     match result {
         Ok(()) => 0,
-        // SAFETY: As above.
+        // SAFETY: `skb` is valid.
         Err(EMSGSIZE) if unsafe { (*skb).len } > 0 => unsafe { (*skb).len as c_int },
         Err(err) => err.to_errno(),
     }

@@ -1,19 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Layer 4 protocol trackers, as far as their timeouts go.
+//! Layer 4 protocol trackers, as far as their timeouts go ([`L4Proto`]).
 //!
-//! Each tracker knows how to turn netlink attributes (seconds) into an array of timeouts (jiffies)
-//! and back. How many there are and what they mean is its own business.
+//! A tracker turns netlink attributes (seconds) into an array of timeouts (jiffies) and back. The
+//! number of the timeouts and their meaning are the tracker's.
 //!
 //! C header:
 //! [`include/net/netfilter/nf_conntrack_l4proto.h`][header]
 //!
 //! [header]: srctree/include/net/netfilter/nf_conntrack_l4proto.h
 
-use core::{
-    marker::PhantomData,
-    ptr, //
-};
+use core::marker::PhantomData;
 
 use kernel::{
     error::to_result,
@@ -23,62 +20,53 @@ use kernel::{
 
 use crate::{
     bindings,
-    compat::EOPNOTSUPP,
     net::{
         netlink::{
             Attr,
             AttrTable,
+            Attrs,
             ExtAck,
-            Message,
-            NestedAttrs, //
+            Message, //
         },
         netns::Net,
     },
-    sync::rcu_map::WriteLock,
 };
+
+/// The largest timeout, in seconds, that conntrack can work with.
+///
+/// It compares points in time as signed 32-bit numbers of jiffies; a flow with a longer timeout
+/// would count as expired at once.
+pub(crate) const MAX_TIMEOUT_SECS: u32 = i32::MAX as u32 / bindings::CONFIG_HZ;
 
 /// The largest number of timeouts that a tracker may have; TCP, with 14, has the most.
 const MAX_WORDS: usize = 16;
 
-/// Attribute tables have room for this many types, and the unused type 0.
-const MAX_ATTRS: usize = MAX_WORDS;
+/// Room for timeouts as user space gives them: as many types, and the unused type 0.
+pub(crate) type TimeoutAttrTable = AttrTable<MAX_WORDS>;
 
-/// A protocol tracker (`struct nf_conntrack_l4proto`). It lives as long as the kernel.
-///
-/// # Examples
-///
-/// ```ignore
-/// # use kernel::{bindings, net::conntrack::l4proto::L4Proto};
-/// let number = bindings::IPPROTO_UDP as u8;
-/// let udp = L4Proto::find(number).ok_or(ENOENT)?;
-/// assert_eq!(udp.number(), number);
-/// // What has no tracker of its own is not mistaken for the generic one.
-/// assert!(L4Proto::find(254).is_none());
-/// # Ok::<(), Error>(())
-/// ```
+/// A protocol tracker (`struct nf_conntrack_l4proto`). It lives as long as the conntrack core.
 #[derive(Clone, Copy)]
 pub(crate) struct L4Proto(&'static bindings::nf_conntrack_l4proto);
 
 impl L4Proto {
-    /// The tracker of this IP protocol number. 255 is the generic tracker.
-    ///
-    /// Returns [`None`] if the kernel has none.
+    /// The tracker of this IP protocol number, if the kernel has one. 255 is the generic tracker.
+    #[doc(alias = "nf_ct_l4proto_find")]
     pub(crate) fn find(number: u8) -> Option<Self> {
         // SAFETY: The function always returns a pointer to a static.
-        let proto = Self(unsafe { &*bindings::nf_ct_l4proto_find(number) });
+        let l4proto = Self(unsafe { &*bindings::nf_ct_l4proto_find(number) });
         // For an unknown protocol, it is the generic tracker.
-        (proto.number() == number).then_some(proto)
+        (l4proto.number() == number).then_some(l4proto)
     }
 
     /// Borrows a tracker.
     ///
     /// # Safety
     ///
-    /// `proto` must be a tracker of the kernel's.
-    pub(super) unsafe fn from_raw(proto: *const bindings::nf_conntrack_l4proto) -> Self {
-        // SAFETY: By the caller's promise; trackers are statics of the conntrack core, which its
-        // callers depend on.
-        Self(unsafe { &*proto })
+    /// `l4proto` must be one of the kernel's trackers.
+    pub(super) unsafe fn from_raw(l4proto: *const bindings::nf_conntrack_l4proto) -> Self {
+        // SAFETY: By the safety requirements of this function, `l4proto` is a static of the conntrack
+        // core, which this module depends on.
+        Self(unsafe { &*l4proto })
     }
 
     /// The C structure.
@@ -92,7 +80,7 @@ impl L4Proto {
     }
 
     /// The size of the array of timeouts in bytes.
-    pub(super) fn timeouts_size(self) -> usize {
+    pub(super) fn obj_size(self) -> usize {
         self.0.ctnl_timeout.obj_size.into()
     }
 
@@ -110,21 +98,9 @@ impl L4Proto {
         // SAFETY: The tracker's policy has an entry for each type up to its maximum, and is static.
         let attrs = unsafe { attr.parse_nested(ops.nlattr_max, ops.nla_policy, table, ack) }?;
         // INVARIANT: Parsed with the tracker's maximum.
-        Ok(TimeoutAttrs { proto: self, attrs })
-    }
-
-    /// No timeouts from user space: to convert this gives the defaults.
-    ///
-    /// Fails with `EOPNOTSUPP` if the tracker has more types than this module is made for.
-    #[allow(dead_code, reason = "for unit tests and examples")]
-    pub(crate) fn no_attrs(self) -> Result<TimeoutAttrs<'static, 'static>> {
-        if usize::from(self.0.ctnl_timeout.nlattr_max) >= MAX_ATTRS {
-            return Err(EOPNOTSUPP);
-        }
-        // INVARIANT: There are enough null pointers, as just checked.
         Ok(TimeoutAttrs {
-            proto: self,
-            attrs: NestedAttrs::none::<MAX_ATTRS>(),
+            l4proto: self,
+            attrs,
         })
     }
 
@@ -133,7 +109,7 @@ impl L4Proto {
     /// Fails with `EOPNOTSUPP` if the kernel keeps none.
     pub(crate) fn defaults(self, net: &Net) -> Result<DefaultTimeouts<'_>> {
         let net = net.as_raw();
-        // SAFETY: A `Net` is a valid namespace, and what trackers keep in it is part of it.
+        // SAFETY: `net` is a valid namespace, and what trackers keep in it is part of it.
         let words: *const u32 = unsafe {
             match self.number().into() {
                 bindings::IPPROTO_ICMP => {
@@ -166,7 +142,7 @@ impl L4Proto {
         // INVARIANT: The tracker itself takes from there what is absent from a policy, so the two arrays
         // are of the same size.
         Ok(DefaultTimeouts {
-            proto: self,
+            l4proto: self,
             words,
             _net: PhantomData,
         })
@@ -177,32 +153,29 @@ impl L4Proto {
 ///
 /// # Invariants
 ///
-/// `words` is the tracker's array, of `proto.timeouts_size()` bytes, in a namespace that stays during
+/// `words` is the tracker's array, of `l4proto.obj_size()` bytes, in a namespace that stays during
 /// `'a`.
 pub(crate) struct DefaultTimeouts<'a> {
-    proto: L4Proto,
+    l4proto: L4Proto,
     words: *const u32,
     _net: PhantomData<&'a Net>,
 }
 
 impl DefaultTimeouts<'_> {
-    /// The protocol they are for.
-    pub(crate) fn proto(&self) -> L4Proto {
-        self.proto
+    /// Their protocol.
+    pub(crate) fn l4proto(&self) -> L4Proto {
+        self.l4proto
     }
 
     /// Appends them to a message, in seconds, as attributes of the protocol's own types.
     ///
     /// The values need not be of one moment: a writer, or a sysctl, may be half way through.
     pub(crate) fn put(&self, msg: &mut Message<'_>) -> Result {
-        // SAFETY: By the type invariant the array is as large as the tracker takes it for. Nothing locks
+        // SAFETY: By the type invariant `words` is as large as the tracker takes it for. Nothing locks
         // it; it is read by the word, and each word stands for itself.
-        unsafe { put_timeouts(self.proto, self.words.cast(), msg) }
+        unsafe { put_timeouts(self.l4proto, self.words.cast(), msg) }
     }
 }
-
-/// Room for timeouts as user space gives them.
-pub(crate) type TimeoutAttrTable = AttrTable<MAX_ATTRS>;
 
 /// Timeouts as user space gave them, parsed but not yet used.
 ///
@@ -211,26 +184,40 @@ pub(crate) type TimeoutAttrTable = AttrTable<MAX_ATTRS>;
 /// The table has an entry for each type that the tracker knows.
 #[derive(Clone, Copy)]
 pub(crate) struct TimeoutAttrs<'t, 'a> {
-    proto: L4Proto,
-    attrs: NestedAttrs<'t, 'a>,
+    l4proto: L4Proto,
+    attrs: Attrs<'t, 'a>,
 }
 
 impl<'t, 'a> TimeoutAttrs<'t, 'a> {
-    /// The protocol they are for.
-    pub(crate) fn proto(self) -> L4Proto {
-        self.proto
+    /// No timeouts from user space: they stand for the defaults.
+    #[cfg(CTTIMEOUT_KUNIT)]
+    pub(crate) fn none(l4proto: L4Proto) -> Result<Self> {
+        if usize::from(l4proto.0.ctnl_timeout.nlattr_max) >= MAX_WORDS {
+            return Err(EOPNOTSUPP);
+        }
+        // INVARIANT: There are enough null pointers, as just checked.
+        let attrs = Attrs::none::<MAX_WORDS>();
+        Ok(Self { l4proto, attrs })
     }
 
-    /// Has the tracker convert them.
+    /// Their protocol.
+    pub(crate) fn l4proto(self) -> L4Proto {
+        self.l4proto
+    }
+
+    /// Has the tracker convert them; those that are absent take the default of `net`.
     ///
     /// # Safety
     ///
-    /// `data` must be null or valid for writes of `timeouts_size()` bytes.
+    /// `data` must be null, which stands for the defaults of `net`, or valid for writes of `obj_size()`
+    /// bytes.
+    #[doc(alias = "nlattr_to_obj")]
     pub(super) unsafe fn convert(self, net: &Net, data: *mut c_void) -> Result {
-        let ops = &self.proto.0.ctnl_timeout;
-        let convert = ops.nlattr_to_obj.ok_or(EOPNOTSUPP)?;
-        // SAFETY: By the type invariant and the caller's promise.
-        to_result(unsafe { convert(self.attrs.as_raw(), net.as_raw(), data) })
+        let ops = &self.l4proto.0.ctnl_timeout;
+        let nlattr_to_obj = ops.nlattr_to_obj.ok_or(EOPNOTSUPP)?;
+        // SAFETY: The table is as long as the tracker expects, by the type invariant; `data` has room
+        // by the safety requirements of this function.
+        to_result(unsafe { nlattr_to_obj(self.attrs.as_raw(), net.as_raw(), data) })
     }
 
     /// The attributes that are there, each a number of seconds (32 bits).
@@ -243,28 +230,19 @@ impl<'t, 'a> TimeoutAttrs<'t, 'a> {
 
     /// Converts them to timeouts; those that are absent take the default of `net`.
     ///
-    /// Does not check that the values are in range. Fails with `EOPNOTSUPP` if the tracker has
-    /// more timeouts than this module is made for.
-    pub(crate) fn to_timeouts(self, net: &Net) -> Result<Timeouts> {
+    /// Fails with `EOPNOTSUPP` if the tracker has more timeouts than this module is made for.
+    pub(super) fn to_timeouts(self, net: &Net) -> Result<Timeouts> {
         let mut timeouts = Timeouts {
-            proto: self.proto,
+            l4proto: self.l4proto,
             words: [0; MAX_WORDS],
         };
-        let size = self.proto.timeouts_size();
+        let size = self.l4proto.obj_size();
         if size > size_of_val(&timeouts.words) || size % size_of::<u32>() != 0 {
             return Err(EOPNOTSUPP);
         }
-        // SAFETY: The array has room for `size` bytes, as just checked.
+        // SAFETY: `words` has room for `size` bytes, as just checked.
         unsafe { self.convert(net, timeouts.words.as_mut_ptr().cast()) }?;
         Ok(timeouts)
-    }
-
-    /// Makes them the defaults of `net`; those that are absent stay as they are.
-    ///
-    /// Packets see each new value at once.
-    pub(crate) fn set_defaults(self, net: &Net, _lock: &impl WriteLock) -> Result {
-        // SAFETY: Null asks the tracker to write to its own data in `net`.
-        unsafe { self.convert(net, ptr::null_mut()) }
     }
 }
 
@@ -273,20 +251,20 @@ impl<'t, 'a> TimeoutAttrs<'t, 'a> {
 /// # Invariants
 ///
 /// The tracker's array fits in `words` and is a whole number of them.
-pub(crate) struct Timeouts {
-    proto: L4Proto,
+pub(super) struct Timeouts {
+    l4proto: L4Proto,
     words: [u32; MAX_WORDS],
 }
 
 impl Timeouts {
-    /// The protocol they are for.
-    pub(crate) fn proto(&self) -> L4Proto {
-        self.proto
+    /// Their protocol.
+    pub(super) fn l4proto(&self) -> L4Proto {
+        self.l4proto
     }
 
-    /// The values themselves.
-    pub(crate) fn words(&self) -> &[u32] {
-        let len = self.proto.timeouts_size() / size_of::<u32>();
+    /// The values.
+    pub(super) fn words(&self) -> &[u32] {
+        let len = self.l4proto.obj_size() / size_of::<u32>();
         self.words.get(..len).unwrap_or_default()
     }
 }
@@ -295,15 +273,17 @@ impl Timeouts {
 ///
 /// # Safety
 ///
-/// `data` must be valid for reads of `proto.timeouts_size()` bytes.
+/// `data` must be valid for reads of `l4proto.obj_size()` bytes.
+#[doc(alias = "obj_to_nlattr")]
 pub(super) unsafe fn put_timeouts(
-    proto: L4Proto,
+    l4proto: L4Proto,
     data: *const c_void,
     msg: &mut Message<'_>,
 ) -> Result {
-    let put = proto.0.ctnl_timeout.obj_to_nlattr.ok_or(EOPNOTSUPP)?;
-    // SAFETY: By the caller's promise; the message is under construction.
-    match unsafe { put(msg.as_raw(), data) } {
+    let obj_to_nlattr = l4proto.0.ctnl_timeout.obj_to_nlattr.ok_or(EOPNOTSUPP)?;
+    // SAFETY: `data` is as large as the tracker expects, by the safety requirements of this function;
+    // the message is under construction.
+    match unsafe { obj_to_nlattr(msg.as_raw(), data) } {
         0.. => Ok(()),
         // Trackers return ENOSPC; netlink's error for a full buffer is EMSGSIZE.
         _ => Err(EMSGSIZE),

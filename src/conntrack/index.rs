@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A hash table of timeout objects by name ([`Index`]), which grows and shrinks by itself.
+//!
+//! C header: [`include/linux/rhashtable.h`](srctree/include/linux/rhashtable.h)
+
+use core::{
+    mem::offset_of,
+    ptr::{
+        self,
+        NonNull, //
+    },
+};
+
+use kernel::{
+    container_of,
+    error::to_result,
+    prelude::*,
+    sync::rcu,
+    types::Opaque, //
+};
+
+use super::{
+    name::Name,
+    timeout::Timeout, //
+};
+
+use crate::bindings;
+
+/// The hash table. It owns its buckets; the objects are the owner's.
+///
+/// # Invariants
+///
+/// `table` is initialized. Objects in it are alive, and stay for a grace period after their removal.
+#[pin_data(PinnedDrop)]
+pub(super) struct Index {
+    #[pin]
+    table: Opaque<bindings::rhashtable>,
+}
+
+// SAFETY: The hash table has locks of its own, and belongs to no thread.
+unsafe impl Send for Index {}
+
+// SAFETY: The hash table has locks of its own.
+unsafe impl Sync for Index {}
+
+impl Index {
+    /// Returns an initializer of an empty hash table. Allocates; may sleep.
+    #[doc(alias = "rhashtable_init")]
+    pub(super) fn new() -> impl PinInit<Self, Error> {
+        // The C helpers know the places of the name and, behind it, of the links.
+        const {
+            assert!(offset_of!(Timeout, hash) == offset_of!(Timeout, name) + size_of::<Name>());
+        }
+        try_pin_init!(Self {
+            table <- Opaque::try_ffi_init(|slot| {
+                // SAFETY: `slot` is valid for writes and pinned.
+                to_result(unsafe { bindings::cttimeout_helper_index_init(slot) })
+            }),
+        })
+    }
+
+    /// Finds the object with this name.
+    #[doc(alias = "rhashtable_lookup")]
+    pub(super) fn find<'g>(&self, name: &Name, _guard: &'g rcu::Guard) -> Option<&'g Timeout> {
+        // SAFETY: `table` is initialized by the type invariant, and the RCU read lock is held.
+        let found = unsafe {
+            bindings::cttimeout_helper_index_lookup(self.table.get(), ptr::from_ref(name).cast())
+        };
+        let name: NonNull<Name> = NonNull::new(found)?.cast();
+        // SAFETY: `name` is part of an object that by the type invariant stays during `'g`.
+        Some(unsafe { &*container_of!(name.as_ptr(), Timeout, name) })
+    }
+
+    /// Inserts an object, for readers to find. Does not sleep. `ENOMEM` if the table cannot grow.
+    ///
+    /// # Safety
+    ///
+    /// `timeout` must be in no hash table, and stay alive as the type invariant demands. There must
+    /// be no other with its name.
+    pub(super) unsafe fn insert(&self, timeout: &Timeout) -> Result {
+        // SAFETY: `table` is initialized by the type invariant; `timeout` is alive by the safety
+        // requirements of this function.
+        to_result(unsafe {
+            bindings::cttimeout_helper_index_insert(self.table.get(), timeout.hash.get())
+        })
+        .map_err(|_| ENOMEM)
+    }
+
+    /// Removes an object, if it is in the table. Does not sleep.
+    pub(super) fn remove(&self, timeout: &Timeout) {
+        // SAFETY: `table` is initialized by the type invariant. The bucket of the object's name is
+        // searched for its address, so it does no harm if the object is not there.
+        unsafe { bindings::cttimeout_helper_index_remove(self.table.get(), timeout.hash.get()) };
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for Index {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: `table` is initialized by the type invariant, and exclusive access says that no
+        // reader is left.
+        unsafe { bindings::rhashtable_destroy(self.table.get()) };
+    }
+}

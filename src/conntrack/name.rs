@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Names of timeout policies.
+//!
+//! C header:
+//! [`include/net/netfilter/nf_conntrack_timeout.h`][header] (`CTNL_TIMEOUT_NAME_MAX`)
+//!
+//! [header]: srctree/include/net/netfilter/nf_conntrack_timeout.h
+
+use kernel::{
+    ffi::c_char,
+    prelude::*,
+    transmute::AsBytes, //
+};
+
+use crate::bindings;
+
+/// The size of a name in bytes, its NUL included.
+pub(crate) const TIMEOUT_NAME_MAX: usize = bindings::CTNL_TIMEOUT_NAME_MAX as usize;
+
+/// The name of a policy: up to 31 bytes other than NUL, in no particular encoding.
+///
+/// Whole words are compared and hashed, so the bytes after the NUL count, too.
+///
+/// # Invariants
+///
+/// The last byte is NUL, and so is every byte after a NUL.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
+pub(crate) struct Name([u64; TIMEOUT_NAME_MAX / size_of::<u64>()]);
+
+impl Name {
+    /// Copies the bytes up to the first NUL; [`None`] if there are more than 31.
+    pub(crate) fn new(bytes: &[u8]) -> Option<Self> {
+        let len = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+        let mut name = [0; TIMEOUT_NAME_MAX];
+        if len >= name.len() {
+            return None;
+        }
+        name.get_mut(..len)?.copy_from_slice(bytes.get(..len)?);
+        let mut words = [0; _];
+        for (word, bytes) in words.iter_mut().zip(name.chunks_exact(size_of::<u64>())) {
+            *word = u64::from_ne_bytes(*bytes.first_chunk()?);
+        }
+        // INVARIANT: At most 31 bytes are not NUL, and the rest follows them.
+        Some(Self(words))
+    }
+
+    /// Copies a C string; [`None`] if it has more than 31 bytes.
+    ///
+    /// # Safety
+    ///
+    /// `name` must point to bytes that are valid for reads up to the first NUL, or 32 bytes.
+    pub(super) unsafe fn from_char_ptr(name: *const c_char) -> Option<Self> {
+        let mut this = Self([0; _]);
+        // INVARIANT: The function ends the string with a NUL; what it writes behind that are NULs.
+        // SAFETY: `this` has room for 32 bytes. By the safety requirements of this function, `name`
+        // can be read up to its NUL or for 32 bytes.
+        let len =
+            unsafe { bindings::sized_strscpy(this.0.as_mut_ptr().cast(), name, TIMEOUT_NAME_MAX) };
+        (len >= 0).then_some(this)
+    }
+
+    /// The name with its NUL.
+    pub(crate) fn as_c_str(&self) -> &CStr {
+        CStr::from_bytes_until_nul(AsBytes::as_bytes(&self.0)).unwrap_or_default()
+    }
+}
+
+// SAFETY: All zeros is the empty name.
+unsafe impl Zeroable for Name {}

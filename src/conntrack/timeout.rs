@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Timeout objects ([`Timeout`]), which flows and templates point to, and their users ([`User`]).
+//!
+//! ```text
+//!   table: 1 user        rules: 1 user each     templates, flows: 1 reference each
+//!         |                     |                       |
+//!   +-----v---------------------v--- one allocation ----v----------------------------+
+//!   | struct nf_ct_timeout   refcnt, l3num, l4proto, rcu                             |
+//!   | data[obj_size]         the timeouts, in jiffies: packets read them by the word |
+//!   | struct Timeout         users, name, places in the table                        |
+//!   +--------------------------------------------------------------------------------+
+//!   users   table + rules. From 0 on, there are none any more.
+//!   refcnt  1 for all users together + templates + flows. At 0, kfree_rcu().
+//! ```
+//!
+//! C header: [`include/net/netfilter/nf_conntrack_timeout.h`](srctree/include/net/netfilter/nf_conntrack_timeout.h)
+
+use core::{
+    alloc::Layout,
+    marker::PhantomData,
+    mem::ManuallyDrop,
+    ops::Deref,
+    ptr::NonNull, //
+};
+
+use kernel::{
+    alloc::{
+        allocator::Kmalloc,
+        Allocator,
+        Flags,
+        NumaNode, //
+    },
+    ffi::c_void,
+    module::this_module,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        rcu,
+        Refcount, //
+    },
+    types::{
+        NotThreadSafe,
+        Opaque, //
+    },
+};
+
+use super::{
+    l4proto::{
+        put_timeouts,
+        L4Proto,
+        TimeoutAttrs,
+        Timeouts, //
+    },
+    name::Name,
+};
+
+use crate::{
+    bindings,
+    net::{
+        netlink::Message,
+        netns::Net, //
+    },
+    sync::refcount::RefcountExt,
+    LocalModule,
+};
+
+/// A timeout object: the part of it that this module adds to `struct nf_ct_timeout`.
+///
+/// Conntrack frees the allocation when the last flow drops the last reference, and knows nothing of
+/// this part, which therefore needs no destructor.
+///
+/// # Invariants
+///
+/// `object` is the start of the allocation, with its tracker's timeouts and this value behind it.
+/// The users together own one count of its `refcnt`, and one module reference.
+#[repr(C)]
+pub(crate) struct Timeout {
+    object: NonNull<bindings::nf_ct_timeout>,
+    pub(super) users: Refcount,
+    /// Written before the object is in the table.
+    pub(super) position: Atomic<u64>,
+    pub(super) list: Opaque<bindings::list_head>,
+    // The hash table expects the one behind the other.
+    pub(super) name: Name,
+    pub(super) hash: Opaque<bindings::rhash_head>,
+}
+
+// SAFETY: The counts and timeouts are atomic, the links belong to the table, and all else is
+// immutable. The object belongs to no thread.
+unsafe impl Send for Timeout {}
+
+// SAFETY: The counts and timeouts are atomic, the links belong to the table, and all else is
+// immutable.
+unsafe impl Sync for Timeout {}
+
+impl Timeout {
+    /// Allocates an object with the timeouts that `attrs` stand for in `net`. May sleep, as `flags`
+    /// allow.
+    ///
+    /// `l3num` is the address family (`NFPROTO_*`) of the rules that may use it. Fails with `ENOMEM`
+    /// and with the errors of the protocol's tracker.
+    ///
+    /// # Safety
+    ///
+    /// The caller must hold a reference to the module, and the module's exit must wait for the end
+    /// of `'a`.
+    pub(super) unsafe fn new<'a>(
+        name: Name,
+        l3num: u16,
+        attrs: TimeoutAttrs<'_, '_>,
+        net: &Net,
+        flags: Flags,
+    ) -> Result<User<'a>> {
+        let l4proto = attrs.l4proto();
+        let offset = Self::offset(l4proto);
+        let align = align_of::<Self>().max(align_of::<bindings::nf_ct_timeout>());
+        let layout =
+            Layout::from_size_align(offset + size_of::<Self>(), align).map_err(|_| ENOMEM)?;
+        let object: NonNull<bindings::nf_ct_timeout> =
+            Kmalloc::alloc(layout, flags | __GFP_ZERO, NumaNode::NO_NODE)?.cast();
+
+        // SAFETY: `object` was just allocated, large enough and aligned, and nobody else has it. All
+        // zeros are valid for the fields that are not written.
+        let timeout = unsafe {
+            (*object.as_ptr()).l3num = l3num;
+            (*object.as_ptr()).l4proto = l4proto.as_raw();
+            refcnt(object).set(1);
+            let timeout = object.byte_add(offset).cast::<Self>();
+            (*timeout.as_ptr()).object = object;
+            (*timeout.as_ptr()).users.set(1);
+            (*timeout.as_ptr()).name = name;
+            timeout
+        };
+        // SAFETY: By the safety requirements of this function, the module is referenced already.
+        unsafe { bindings::cttimeout_helper___module_get(this_module::<LocalModule>().as_ptr()) };
+        // INVARIANT: The first user has the first count of `refcnt`, and the module reference.
+        let user = User::new(timeout);
+        // SAFETY: The tracker's timeouts have their place in the allocation, at `data`.
+        unsafe { attrs.convert(net, (&raw mut (*object.as_ptr()).data).cast()) }?;
+        Ok(user)
+    }
+
+    /// The distance of this part from the start of an object, in bytes.
+    fn offset(l4proto: L4Proto) -> usize {
+        (size_of::<bindings::nf_ct_timeout>() + l4proto.obj_size())
+            .next_multiple_of(align_of::<Self>())
+    }
+
+    /// The C structure.
+    pub(super) fn as_raw(&self) -> NonNull<bindings::nf_ct_timeout> {
+        self.object
+    }
+
+    /// Finds this part of an object.
+    ///
+    /// # Safety
+    ///
+    /// `object` must come from [`Timeout::as_raw`], and be allocated.
+    pub(super) unsafe fn from_raw(object: NonNull<bindings::nf_ct_timeout>) -> NonNull<Self> {
+        // SAFETY: By the safety requirements of this function, `object` is the start of an allocation
+        // made by `new`, where the protocol determines the offset.
+        unsafe {
+            let l4proto = L4Proto::from_raw((*object.as_ptr()).l4proto);
+            object.byte_add(Self::offset(l4proto)).cast()
+        }
+    }
+
+    /// The name of the policy.
+    pub(crate) fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The address family (`NFPROTO_*`) of the rules that may use the object.
+    pub(crate) fn l3num(&self) -> u16 {
+        // SAFETY: By the type invariant, `object` is valid as long as this is; the field is constant.
+        unsafe { (*self.object.as_ptr()).l3num }
+    }
+
+    /// The protocol of the flows that may have the object.
+    pub(crate) fn l4proto(&self) -> L4Proto {
+        // SAFETY: By the type invariant, `object` is valid as long as this is; the field is constant.
+        unsafe { L4Proto::from_raw((*self.object.as_ptr()).l4proto) }
+    }
+
+    /// The number of users at this moment: the table and the rules.
+    pub(crate) fn users(&self) -> u32 {
+        self.users.read()
+    }
+
+    /// Becomes a user, unless there are none any more.
+    #[inline]
+    pub(crate) fn try_use<'g>(&self, _guard: &'g rcu::Guard) -> Option<User<'g>> {
+        // INVARIANT: The user was just counted. The module's exit waits for RCU readers after it has
+        // taken the hooks and the commands away, so it waits for the end of `'g`.
+        self.users
+            .inc_not_zero()
+            .then(|| User::new(NonNull::from(self)))
+    }
+
+    /// Appends the timeouts to a message, in seconds. `EMSGSIZE` if there is no room.
+    pub(crate) fn put_timeouts(&self, msg: &mut Message<'_>) -> Result {
+        // SAFETY: By the type invariant, the tracker's timeouts are at `data`. They are read by the
+        // word, each of which is old or new if they are being replaced.
+        unsafe {
+            let data = (&raw const (*self.object.as_ptr()).data).cast::<c_void>();
+            put_timeouts(self.l4proto(), data, msg)
+        }
+    }
+
+    /// Stores other timeouts, word by word: a packet sees, for each state, the old value or the new
+    /// one. `EINVAL` if they are for another protocol.
+    ///
+    /// For the writer of the table only, so that two replacements do not mix.
+    pub(super) fn store(&self, timeouts: &Timeouts) -> Result {
+        if timeouts.l4proto().number() != self.l4proto().number() {
+            return Err(EINVAL);
+        }
+        for (i, &word) in timeouts.words().iter().enumerate() {
+            // SAFETY: By the type invariant, there is room for as many words at `data` as the tracker
+            // has. Packets read them as whole words.
+            unsafe {
+                let data = (&raw mut (*self.object.as_ptr()).data).cast::<u32>();
+                Atomic::from_ptr(data.add(i)).store(word, Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops the references that the users had: one to the object, and one to the module.
+    ///
+    /// # Safety
+    ///
+    /// `timeout` must have no users any more, and this must be called once. The module's exit must
+    /// wait for the caller.
+    pub(super) unsafe fn release(timeout: NonNull<Self>) {
+        // SAFETY: By the type invariant, the users of `timeout` had a count of `refcnt`, which keeps
+        // the object until here, and a module reference.
+        unsafe {
+            put(timeout.as_ref().object);
+            Self::put_module();
+        }
+    }
+
+    /// Drops the module reference of an object's users.
+    ///
+    /// # Safety
+    ///
+    /// The users must have no further use of it, and the module's exit must wait for the caller.
+    pub(super) unsafe fn put_module() {
+        // SAFETY: By the safety requirements of this function, there is a reference to drop, and the
+        // code that runs after it stays.
+        unsafe { bindings::cttimeout_helper_module_put(this_module::<LocalModule>().as_ptr()) };
+    }
+}
+
+/// The reference counter of an object.
+///
+/// # Safety
+///
+/// `object` must be allocated during `'a`.
+pub(super) unsafe fn refcnt<'a>(object: NonNull<bindings::nf_ct_timeout>) -> &'a Refcount {
+    // SAFETY: By the safety requirements of this function, `object` is valid. `Refcount` is a
+    // transparent wrapper of `refcount_t`.
+    unsafe { &*(&raw mut (*object.as_ptr()).refcnt).cast() }
+}
+
+/// Drops a reference to an object of any creator.
+///
+/// # Safety
+///
+/// The caller must own a count of the `refcnt` of `object`, and gives it up.
+#[doc(alias = "nf_ct_timeout_put")]
+pub(super) unsafe fn put(object: NonNull<bindings::nf_ct_timeout>) {
+    // SAFETY: The caller's reference keeps `object` until here.
+    if unsafe { refcnt(object) }.dec_and_test() {
+        // SAFETY: `refcnt` is zero, so nobody but RCU readers has `object`.
+        unsafe { free(object) };
+    }
+}
+
+/// Frees an object after a grace period.
+///
+/// # Safety
+///
+/// `object` must be a slab allocation that nobody but RCU readers has any more.
+#[doc(alias = "kfree_rcu")]
+pub(super) unsafe fn free(object: NonNull<bindings::nf_ct_timeout>) {
+    // SAFETY: By the safety requirements of this function, `object` can be freed after a grace
+    // period, and its `rcu` is not in use.
+    unsafe {
+        let rcu = &raw mut (*object.as_ptr()).rcu;
+        bindings::kvfree_call_rcu(rcu.cast(), object.as_ptr().cast());
+    }
+}
+
+/// A user of an object: the table, or a rule.
+///
+/// The last user drops the module reference that the users share, so the value must not leave the
+/// section `'a`, for whose end the module's exit waits.
+///
+/// # Invariants
+///
+/// The value stands for one of the users of `timeout`.
+pub(crate) struct User<'a> {
+    timeout: NonNull<Timeout>,
+    _section: PhantomData<&'a ()>,
+    _not_send: NotThreadSafe,
+}
+
+impl User<'_> {
+    /// For a user that is counted, in a section that the module's exit waits for.
+    fn new(timeout: NonNull<Timeout>) -> Self {
+        Self {
+            timeout,
+            _section: PhantomData,
+            _not_send: NotThreadSafe,
+        }
+    }
+
+    /// Turns the user into a pointer. It stays counted.
+    pub(super) fn into_raw(self) -> NonNull<Timeout> {
+        ManuallyDrop::new(self).timeout
+    }
+
+    /// Turns a pointer back into the user.
+    ///
+    /// # Safety
+    ///
+    /// `timeout` must come from [`User::into_raw`], and must not be turned back twice. The module's
+    /// exit must wait for the end of the value's lifetime.
+    pub(super) unsafe fn from_raw(timeout: NonNull<Timeout>) -> Self {
+        // INVARIANT: The user of `timeout` that `into_raw` left counted.
+        Self::new(timeout)
+    }
+}
+
+impl Deref for User<'_> {
+    type Target = Timeout;
+
+    fn deref(&self) -> &Timeout {
+        // SAFETY: By the type invariant, `timeout` has a user, which keeps it.
+        unsafe { self.timeout.as_ref() }
+    }
+}
+
+impl Drop for User<'_> {
+    fn drop(&mut self) {
+        if self.users.dec_and_test() {
+            // SAFETY: By the type invariant, this was the last user of `timeout`. It is dropped in a
+            // section that the module's exit waits for.
+            unsafe { Timeout::release(self.timeout) };
+        }
+    }
+}
