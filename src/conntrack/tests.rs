@@ -107,8 +107,9 @@ fn has(table: &Table, number: u32) -> Result<bool> {
 
 /// A rule becomes a user of a policy.
 fn hold(table: &Table, number: u32) -> Result<NonNull<Timeout>> {
+    let name = name(number)?;
     let guard = rcu::read_lock();
-    let policy = table.get(&name(number)?, &guard).ok_or(ENOENT)?;
+    let policy = table.get(&name, &guard).ok_or(ENOENT)?;
     let rule = policy.try_use(&guard).ok_or(ENOENT)?;
     Ok(rule.into_raw())
 }
