@@ -30,7 +30,6 @@ struct sk_buff;
 struct sock;
 
 bool cttimeout_helper_try_module_get(struct module *module);
-void cttimeout_helper___module_get(struct module *module);
 void cttimeout_helper_module_put(struct module *module);
 
 bool cttimeout_helper_refcount_inc_not_zero(refcount_t *r);

@@ -26,11 +26,6 @@ bool cttimeout_helper_try_module_get(struct module *module)
 	return try_module_get(module);
 }
 
-void cttimeout_helper___module_get(struct module *module)
-{
-	__module_get(module);
-}
-
 void cttimeout_helper_module_put(struct module *module)
 {
 	module_put(module);

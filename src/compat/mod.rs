@@ -2,7 +2,7 @@
 
 //! The place for what differs in the kernel crate between supported versions of Linux.
 //!
-//! Linux 7.3 is the only one, so there is one thing that its kernel crate lacks.
+//! Linux 7.3 is the only one. Its kernel crate lacks one allocation flag.
 //!
 //! C header: [`include/linux/gfp_types.h`](srctree/include/linux/gfp_types.h)
 

@@ -15,9 +15,12 @@ use core::ptr::{
 use kernel::{
     ffi::c_char,
     prelude::*,
-    sync::atomic::{
-        Atomic,
-        Full, //
+    sync::{
+        atomic::{
+            Atomic,
+            Full, //
+        },
+        rcu, //
     },
 };
 
@@ -77,7 +80,8 @@ impl<P: Provides<Table>> HookRegistration<P> {
     /// policy. A rule gives its object back through the hooks that are in the slot by then; the
     /// module reference that comes with the object ensures that they are these.
     pub(crate) unsafe fn new(below: P) -> Result<Self> {
-        // Full ordering: a caller that finds the hooks in the slot finds the tables, too.
+        // A call through the slot begins after this, and so finds the tables.
+        rcu::synchronize_rcu();
         match slot().cmpxchg(ptr::null(), &raw const HOOKS, Full) {
             // INVARIANT: The hooks stay in the slot as long as the module does, by the safety
             // requirements of this function.
@@ -127,8 +131,8 @@ unsafe extern "C" fn find_get(
 
 /// # Safety
 ///
-/// For calls through the slot only, under `rcu_read_lock()`, once for each object that `find_get` has
-/// returned.
+/// For calls through the slot only, under `rcu_read_lock()`, once for each time that `find_get` has
+/// returned `object`.
 unsafe extern "C" fn put(object: *mut bindings::nf_ct_timeout) {
     let Some(object) = NonNull::new(object) else {
         return;

@@ -27,7 +27,7 @@ use super::{
 
 use crate::bindings;
 
-/// The hash table. It owns its buckets; the objects are the owner's.
+/// The hash table. It owns its buckets, but not the objects.
 ///
 /// # Invariants
 ///

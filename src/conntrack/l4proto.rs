@@ -34,7 +34,7 @@ use crate::{
 
 /// The largest timeout, in seconds, that conntrack can work with.
 ///
-/// It compares points in time as signed 32-bit numbers of jiffies; a flow with a longer timeout
+/// Conntrack compares points in time as signed 32-bit numbers of jiffies; a flow with a longer timeout
 /// would count as expired at once.
 pub(crate) const MAX_TIMEOUT_SECS: u32 = i32::MAX as u32 / bindings::CONFIG_HZ;
 

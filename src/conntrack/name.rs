@@ -53,7 +53,7 @@ impl Name {
     /// `name` must point to bytes that are valid for reads up to the first NUL, or 32 bytes.
     pub(super) unsafe fn from_char_ptr(name: *const c_char) -> Option<Self> {
         let mut this = Self([0; _]);
-        // INVARIANT: The function ends the string with a NUL; what it writes behind that are NULs.
+        // INVARIANT: The function ends the string with a NUL, behind which it writes only NULs.
         // SAFETY: `this` has room for 32 bytes. By the safety requirements of this function, `name`
         // can be read up to its NUL or for 32 bytes.
         let len =

@@ -62,22 +62,30 @@ use crate::{
 ///
 /// # Invariants
 ///
-/// - `order` holds objects that the table is a user of. An object stays allocated for a grace period
-///   after it was removed. No two have the same name; positions ascend, and none is used twice.
+/// - `order` holds objects. The table owns a user of each or, once it is retired, the references that
+///   its users had. An object stays allocated for a grace period after it was removed. No two have the
+///   same name, and positions ascend.
 /// - `index` is null or from [`KBox::into_raw`], and once set, it stays. It holds objects that are in
 ///   `order`, and all of them while no writer is at work.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Table {
     net: NonNull<bindings::net>,
-    /// Readers follow only `next`, so none of the crate's lists would do.
+    /// `list::List` has no RCU readers, who go on from an element that was removed meanwhile.
     #[pin]
     order: CListHead,
     index: Atomic<*mut Index>,
     /// The position of the newest policy.
     last: Atomic<u64>,
-    /// The number of policies, for the writer.
     #[pin]
-    len: Mutex<usize>,
+    state: Mutex<State>,
+}
+
+/// What only the writer of a table needs.
+struct State {
+    /// The number of policies.
+    len: usize,
+    /// The number of the latest walk over the flow table.
+    walk: usize,
 }
 
 // SAFETY: The table owns users of objects that belong to no thread, and so do its other fields.
@@ -89,13 +97,13 @@ unsafe impl Sync for Table {}
 netns::declare_pernet!(Table);
 
 impl PerNet for Table {
-    fn init(net: &Net) -> impl PinInit<Self, Error> {
+    unsafe fn init(net: &Net) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            net: NonNull::new(net.as_raw()).ok_or(EINVAL)?,
+            net: NonNull::from(net).cast(),
             order <- CListHead::new(),
             index: Atomic::new(ptr::null_mut()),
             last: Atomic::new(0),
-            len <- new_mutex!(0, "cttimeout"),
+            state <- new_mutex!(State { len: 0, walk: 0 }, "cttimeout"),
         })
     }
 }
@@ -106,7 +114,7 @@ impl Table {
     const FEW: usize = 16;
 
     fn net(&self) -> &Net {
-        // SAFETY: The table is data of the namespace `net`, and is dropped before that is freed.
+        // SAFETY: By the safety requirements of `init`, the table is dropped before `net` is freed.
         unsafe { Net::from_raw(self.net.as_ptr()) }
     }
 
@@ -187,10 +195,14 @@ impl Table {
     }
 
     /// Takes the mutex. Sleeps.
+    #[doc(alias = "mutex_lock")]
     pub(crate) fn lock(&self) -> Writer<'_> {
+        let mut state = self.state.lock();
+        state.walk = state.walk.wrapping_add(1).max(1);
+        // INVARIANT: `state` is the guard of this table's mutex.
         Writer {
-            len: self.len.lock(),
-            untimeout: Untimeout::new(self.net()),
+            untimeout: Untimeout::new(self.net(), state.walk),
+            state,
             table: self,
         }
     }
@@ -214,8 +226,8 @@ impl PinnedDrop for Table {
             // SAFETY: The table keeps `at` until here.
             let policy = unsafe { at.as_ref() };
             if policy.users() == 0 || policy.users.dec_and_test() {
-                // SAFETY: The table was the last user of `at`. The module's exit waits for the end of
-                // the namespaces.
+                // SAFETY: `at` has no users any more, and the table owns their references. By the safety
+                // requirements of `init`, the module's exit waits.
                 unsafe { Timeout::release(at) };
             }
         }
@@ -266,12 +278,16 @@ pub(crate) struct Cursor {
 // SAFETY: All zeros are valid numbers, and an empty name.
 unsafe impl Zeroable for Cursor {}
 
-/// The only writer of a table. When it is dropped, the mutex is released; then the objects of removed
-/// policies are taken off the flows.
+/// The only writer of a table. When it is dropped, the objects of removed policies are taken off the
+/// flows; then the mutex is released.
+///
+/// # Invariants
+///
+/// `state` is the guard of `table`'s mutex.
 pub(crate) struct Writer<'t> {
-    // In the order in which they are dropped.
-    len: MutexGuard<'t, usize>,
+    // In the order in which they are dropped. A namespace walks for one writer at a time.
     untimeout: Untimeout<'t>,
+    state: MutexGuard<'t, State>,
     table: &'t Table,
 }
 
@@ -391,8 +407,9 @@ impl OccupiedEntry<'_, '_> {
         }
         // SAFETY: By the type invariant `object` is in the list, and `writer` is the only writer.
         unsafe { bindings::cttimeout_helper_list_del_rcu(object.list.get()) };
-        *writer.len -= 1;
-        // SAFETY: `policy` was just removed. The module's exit waits for all that have the table.
+        writer.state.len -= 1;
+        // SAFETY: `policy` was just removed. By the safety requirements of `init`, the module's exit
+        // waits.
         unsafe { writer.untimeout.add(policy) };
     }
 }
@@ -421,12 +438,8 @@ impl<'w> VacantEntry<'w, '_> {
     ) -> Result<&'w Timeout> {
         let Self { writer, name } = self;
         let table = writer.table;
-        // SAFETY: Commands hold a module reference. The module's exit waits for all that have the
-        // table.
-        let policy = unsafe { Timeout::new(name, l3num, attrs, table.net(), flags) }?;
-        if *writer.len >= Table::FEW && table.index(&rcu::read_lock()).is_none() {
-            writer.make_index(flags)?;
-        }
+        // SAFETY: By the safety requirements of `init`, the module's exit waits.
+        let policy = unsafe { Timeout::alloc(name, l3num, attrs, table.net(), flags) }?;
         let position = table.last.load(Relaxed) + 1;
         policy.position.store(position, Relaxed);
         // SAFETY: The object is complete, in no list, and its memory outlives its removal by a grace
@@ -437,13 +450,17 @@ impl<'w> VacantEntry<'w, '_> {
         if let Some(index) = table.index(&rcu::read_lock()) {
             // SAFETY: The object is in no hash table. By the type invariant, no other has its name.
             unsafe { index.insert(&policy) }.inspect_err(|_| {
-                // SAFETY: The object was just added. A dump may have shown it.
+                // SAFETY: The object was just added. No dump has shown it, because of its position.
                 unsafe { bindings::cttimeout_helper_list_del_rcu(policy.list.get()) };
             })?;
         }
         // Release: a dump that begins at this position finds all policies up to it.
         table.last.store(position, Release);
-        *writer.len += 1;
+        writer.state.len += 1;
+        if writer.state.len > Table::FEW && table.index(&rcu::read_lock()).is_none() {
+            // Without memory for it, readers go on searching the list.
+            let _ = writer.make_index(flags);
+        }
         // SAFETY: The table keeps the object, and `writer` is borrowed as long as the reference.
         Ok(unsafe { policy.into_raw().as_ref() })
     }

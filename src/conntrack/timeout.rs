@@ -71,7 +71,7 @@ use crate::{
 /// A timeout object: the part of it that this module adds to `struct nf_ct_timeout`.
 ///
 /// Conntrack frees the allocation when the last flow drops the last reference, and knows nothing of
-/// this part, which therefore needs no destructor.
+/// this part, which therefore must not need a destructor.
 ///
 /// # Invariants
 ///
@@ -84,7 +84,7 @@ pub(crate) struct Timeout {
     /// Written before the object is in the table.
     pub(super) position: Atomic<u64>,
     pub(super) list: Opaque<bindings::list_head>,
-    // The hash table expects the one behind the other.
+    // The hash table expects `hash` right behind `name`.
     pub(super) name: Name,
     pub(super) hash: Opaque<bindings::rhash_head>,
 }
@@ -101,14 +101,13 @@ impl Timeout {
     /// Allocates an object with the timeouts that `attrs` stand for in `net`. May sleep, as `flags`
     /// allow.
     ///
-    /// `l3num` is the address family (`NFPROTO_*`) of the rules that may use it. Fails with `ENOMEM`
-    /// and with the errors of the protocol's tracker.
+    /// `l3num` is the address family (`NFPROTO_*`) of the rules that may use it. Fails with `ENOMEM`,
+    /// `ENODEV` if the module is being unloaded, and with the errors of the protocol's tracker.
     ///
     /// # Safety
     ///
-    /// The caller must hold a reference to the module, and the module's exit must wait for the end
-    /// of `'a`.
-    pub(super) unsafe fn new<'a>(
+    /// The module's exit must wait for the end of `'a`.
+    pub(super) unsafe fn alloc<'a>(
         name: Name,
         l3num: u16,
         attrs: TimeoutAttrs<'_, '_>,
@@ -135,8 +134,13 @@ impl Timeout {
             (*timeout.as_ptr()).name = name;
             timeout
         };
-        // SAFETY: By the safety requirements of this function, the module is referenced already.
-        unsafe { bindings::cttimeout_helper___module_get(this_module::<LocalModule>().as_ptr()) };
+        let module = this_module::<LocalModule>().as_ptr();
+        // SAFETY: `module` is valid, because its code runs, or null if the module is built in.
+        if !unsafe { bindings::cttimeout_helper_try_module_get(module) } {
+            // SAFETY: Nobody else has `object`, which was made here.
+            unsafe { free(object) };
+            return Err(ENODEV);
+        }
         // INVARIANT: The first user has the first count of `refcnt`, and the module reference.
         let user = User::new(timeout);
         // SAFETY: The tracker's timeouts have their place in the allocation, at `data`.
@@ -162,7 +166,7 @@ impl Timeout {
     /// `object` must come from [`Timeout::as_raw`], and be allocated.
     pub(super) unsafe fn from_raw(object: NonNull<bindings::nf_ct_timeout>) -> NonNull<Self> {
         // SAFETY: By the safety requirements of this function, `object` is the start of an allocation
-        // made by `new`, where the protocol determines the offset.
+        // made by `alloc`, where the protocol determines the offset.
         unsafe {
             let l4proto = L4Proto::from_raw((*object.as_ptr()).l4proto);
             object.byte_add(Self::offset(l4proto)).cast()
@@ -230,30 +234,21 @@ impl Timeout {
         Ok(())
     }
 
-    /// Drops the references that the users had: one to the object, and one to the module.
+    /// Drops the references that the users had: one to the object, and one to the module. Returns
+    /// whether that was the last one to the object, which is then freed after a grace period.
     ///
     /// # Safety
     ///
     /// `timeout` must have no users any more, and this must be called once. The module's exit must
     /// wait for the caller.
-    pub(super) unsafe fn release(timeout: NonNull<Self>) {
+    pub(super) unsafe fn release(timeout: NonNull<Self>) -> bool {
         // SAFETY: By the type invariant, the users of `timeout` had a count of `refcnt`, which keeps
         // the object until here, and a module reference.
         unsafe {
-            put(timeout.as_ref().object);
-            Self::put_module();
+            let freed = put(timeout.as_ref().object);
+            bindings::cttimeout_helper_module_put(this_module::<LocalModule>().as_ptr());
+            freed
         }
-    }
-
-    /// Drops the module reference of an object's users.
-    ///
-    /// # Safety
-    ///
-    /// The users must have no further use of it, and the module's exit must wait for the caller.
-    pub(super) unsafe fn put_module() {
-        // SAFETY: By the safety requirements of this function, there is a reference to drop, and the
-        // code that runs after it stays.
-        unsafe { bindings::cttimeout_helper_module_put(this_module::<LocalModule>().as_ptr()) };
     }
 }
 
@@ -262,24 +257,27 @@ impl Timeout {
 /// # Safety
 ///
 /// `object` must be allocated during `'a`.
-pub(super) unsafe fn refcnt<'a>(object: NonNull<bindings::nf_ct_timeout>) -> &'a Refcount {
+unsafe fn refcnt<'a>(object: NonNull<bindings::nf_ct_timeout>) -> &'a Refcount {
     // SAFETY: By the safety requirements of this function, `object` is valid. `Refcount` is a
     // transparent wrapper of `refcount_t`.
     unsafe { &*(&raw mut (*object.as_ptr()).refcnt).cast() }
 }
 
-/// Drops a reference to an object of any creator.
+/// Drops a reference to an object of any creator. Returns whether it was the last one; the object is
+/// then freed after a grace period.
 ///
 /// # Safety
 ///
-/// The caller must own a count of the `refcnt` of `object`, and gives it up.
+/// The caller must own a count of the `refcnt` of `object`, a slab allocation, and gives it up.
 #[doc(alias = "nf_ct_timeout_put")]
-pub(super) unsafe fn put(object: NonNull<bindings::nf_ct_timeout>) {
+pub(super) unsafe fn put(object: NonNull<bindings::nf_ct_timeout>) -> bool {
     // SAFETY: The caller's reference keeps `object` until here.
-    if unsafe { refcnt(object) }.dec_and_test() {
-        // SAFETY: `refcnt` is zero, so nobody but RCU readers has `object`.
+    let last = unsafe { refcnt(object) }.dec_and_test();
+    if last {
+        // SAFETY: `refcnt` is zero, so nobody but RCU readers has `object`, a slab allocation.
         unsafe { free(object) };
     }
+    last
 }
 
 /// Frees an object after a grace period.
@@ -288,7 +286,7 @@ pub(super) unsafe fn put(object: NonNull<bindings::nf_ct_timeout>) {
 ///
 /// `object` must be a slab allocation that nobody but RCU readers has any more.
 #[doc(alias = "kfree_rcu")]
-pub(super) unsafe fn free(object: NonNull<bindings::nf_ct_timeout>) {
+unsafe fn free(object: NonNull<bindings::nf_ct_timeout>) {
     // SAFETY: By the safety requirements of this function, `object` can be freed after a grace
     // period, and its `rcu` is not in use.
     unsafe {
@@ -314,6 +312,7 @@ pub(crate) struct User<'a> {
 impl User<'_> {
     /// For a user that is counted, in a section that the module's exit waits for.
     fn new(timeout: NonNull<Timeout>) -> Self {
+        // INVARIANT: The user of `timeout` was counted.
         Self {
             timeout,
             _section: PhantomData,

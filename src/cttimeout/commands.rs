@@ -91,7 +91,7 @@ impl Command<CtTimeout> for New {
         let attrs = RequestAttrs(req.attrs());
         let (name_attr, name) = attrs.name()?.ok_or(Reason::Missing(attrs::NAME))?;
         let l3num = attrs.require(attrs::L3PROTO)?.get_be16()?;
-        // Both are used below, but a request without them is refused whatever its name.
+        // A request without these is refused before its name is looked up.
         attrs.require(attrs::L4PROTO)?;
         attrs.require(attrs::DATA)?;
 

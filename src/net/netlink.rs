@@ -260,7 +260,7 @@ impl ExtAck<'_> {
         unsafe { self.ack.as_mut() }
     }
 
-    /// Sets the message, of at most 79 bytes: a longer one is left out.
+    /// Sets the message. Pieces that do not fit into 79 bytes are left out.
     #[doc(alias = "NL_SET_ERR_MSG_FMT")]
     pub(crate) fn set_msg(&mut self, message: impl fmt::Display) {
         let Some(ack) = self.get() else { return };
@@ -269,7 +269,6 @@ impl ExtAck<'_> {
         let bytes =
             unsafe { slice::from_raw_parts_mut(buffer.as_mut_ptr().cast::<u8>(), buffer.len()) };
         if let Some(mut text) = NullTerminatedFormatter::new(bytes) {
-            // The text ends before the part that does not fit.
             let _ = text.write_fmt(fmt!("{message}"));
         }
         ack._msg = buffer.as_ptr();

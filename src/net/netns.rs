@@ -39,9 +39,13 @@ use crate::bindings;
 pub(crate) trait PerNet: HasPernet + Send + Sync {
     /// Returns an initializer of the data for one namespace. May sleep.
     ///
-    /// When the namespace ends, the data is dropped, a grace period after nobody can find it. No lock
-    /// is held then, but namespaces end one after the other.
-    fn init(net: &Net) -> impl PinInit<Self, Error>;
+    /// When the namespace ends, the data is dropped, a grace period after nobody can find it.
+    /// Namespaces end one after the other, so dropping it should not wait for anybody.
+    ///
+    /// # Safety
+    ///
+    /// The data must be dropped before `net` is freed, in a place that the module's exit waits for.
+    unsafe fn init(net: &Net) -> impl PinInit<Self, Error>;
 }
 
 /// A network namespace (`struct net`).
@@ -164,7 +168,8 @@ impl<T: PerNet> Pernet<T> {
         // SAFETY: The core assigns the index before it calls this function. `net` is being set up.
         let (slot, net) = unsafe { (T::pernet().slot(net), Net::from_raw(net)) };
         // SAFETY: `slot` is zeroed memory of the size that was asked for, it is never moved, and it is
-        // left alone if an error is returned.
+        // left alone if an error is returned. `exit` drops the value; unregistering the operations,
+        // which is part of the module's exit, waits for that.
         match unsafe { raw_try_init(slot, T::init(net)) } {
             Ok(()) => 0,
             Err(err) => err.to_errno(),

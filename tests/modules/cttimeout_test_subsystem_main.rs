@@ -63,7 +63,7 @@ struct Total(Atomic<u32>);
 netns::declare_pernet!(Total);
 
 impl PerNet for Total {
-    fn init(_net: &Net) -> impl PinInit<Self, Error> {
+    unsafe fn init(_net: &Net) -> impl PinInit<Self, Error> {
         Ok::<_, Error>(Self(Atomic::new(0)))
     }
 }

@@ -13,6 +13,7 @@ use core::{
 };
 
 use kernel::{
+    error::from_result,
     ffi::c_int,
     prelude::*,
     sync::rcu, //
@@ -41,7 +42,7 @@ pub(crate) trait Dump<S: Subsystem>: 'static {
     type Cursor: Copy + Send + Zeroable;
 
     /// Writes objects from `cursor` on, until there are no more (`Ok`) or one does not fit in the
-    /// buffer (`EMSGSIZE`), and leaves `cursor` at the first that was not written. Must not sleep.
+    /// buffer (`EMSGSIZE`), and sets `cursor` to where the next buffer begins. Must not sleep.
     fn fill(
         data: &S::Data,
         out: &mut DumpBuffer<'_, S>,
@@ -109,14 +110,9 @@ pub(super) unsafe extern "C" fn fill<S: Subsystem, D: Dump<S>>(
     // SAFETY: `place` is large enough, as asserted above. The core sets it to zero before the first
     // call, a valid cursor, and only this function writes to it. It may be aligned to less.
     let mut cursor = unsafe { place.read_unaligned() };
-    let result = D::fill(data, &mut out, &mut cursor, &guard);
+    // The core goes on after EMSGSIZE, if there is anything in the buffer.
+    let ret = from_result(|| D::fill(data, &mut out, &mut cursor, &guard).map(|()| 0));
     // SAFETY: `place` is as above.
     unsafe { place.write_unaligned(cursor) };
-
-    match result {
-        Ok(()) => 0,
-        // SAFETY: `skb` is valid.
-        Err(EMSGSIZE) if unsafe { (*skb).len } > 0 => unsafe { (*skb).len as c_int },
-        Err(err) => err.to_errno(),
-    }
+    ret
 }

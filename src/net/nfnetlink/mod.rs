@@ -118,7 +118,7 @@ impl<S: Subsystem> Callback<S> {
             return EPROTONOSUPPORT.to_errno();
         }
         // SAFETY: The core holds the RCU read lock, for the sake of the module, which the reference
-        // keeps. The socket keeps the arguments and the namespace.
+        // keeps. The arguments are on the core's stack; the sender's socket keeps the namespace.
         unsafe { bindings::rcu_read_unlock() };
         // SAFETY: The core passes valid arguments.
         let (req, mut ack) = unsafe { Request::from_raw(skb, info, attrs) };
@@ -208,7 +208,8 @@ impl<'a, S: Subsystem> Request<'a, S> {
         self.flags() & bindings::NLM_F_DUMP != 0
     }
 
-    /// Answers with one message of type `command`, which `fill` writes. Sleeps; `fill` need not.
+    /// Answers with one message of type `command`, which `fill` writes. Sleeps, but not while `fill`
+    /// runs.
     ///
     /// The message is marked `NLM_F_MULTI`, as subsystems have always done. Fails with `ENOMEM`,
     /// `EMSGSIZE` if the message does not fit in a page, and `ENOBUFS` if the client does not read.
@@ -324,9 +325,10 @@ impl<S: Subsystem, P: Provides<S::Data>> SubsystemRegistration<S, P> {
     /// Fails with `EBUSY` if there is another one with its number; `below` is dropped then.
     #[doc(alias = "nfnetlink_subsys_register")]
     pub(crate) fn new(below: P) -> Result<Self> {
-        // SAFETY: `SUBSYSTEM` is static. The callbacks find the data, because `below` exists until
+        let subsystem: &'static _ = &Self::SUBSYSTEM;
+        // SAFETY: `subsystem` is static. The callbacks find the data, because `below` exists until
         // after they were unregistered.
-        to_result(unsafe { bindings::nfnetlink_subsys_register(&Self::SUBSYSTEM) })?;
+        to_result(unsafe { bindings::nfnetlink_subsys_register(subsystem) })?;
         Ok(Self {
             _below: below,
             _subsystem: PhantomData,
@@ -336,8 +338,9 @@ impl<S: Subsystem, P: Provides<S::Data>> SubsystemRegistration<S, P> {
 
 impl<S: Subsystem, P: Provides<S::Data>> Drop for SubsystemRegistration<S, P> {
     fn drop(&mut self) {
-        // SAFETY: `SUBSYSTEM` was registered in `new`; the core goes by its number. Waits for a grace
+        let subsystem: &'static _ = &Self::SUBSYSTEM;
+        // SAFETY: `subsystem` was registered in `new`; the core goes by its number. Waits for a grace
         // period, and so for all commands.
-        unsafe { bindings::nfnetlink_subsys_unregister(&Self::SUBSYSTEM) };
+        unsafe { bindings::nfnetlink_subsys_unregister(subsystem) };
     }
 }
