@@ -2,14 +2,8 @@
 
 //! What comes back: whether it is well formed, and what it says.
 
-use crate::wire::*;
+use crate::{netlink::*, wire::timeouts};
 
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-const NLM_F_MULTI: u16 = 2;
-const NLM_F_DUMP_INTR: u16 = 0x10;
-const NLM_F_CAPPED: u16 = 0x100;
-const NLM_F_ACK_TLVS: u16 = 0x200;
 /// `enum nlmsgerr_attrs`
 const MSG: u16 = 1;
 const OFFS: u16 = 2;
@@ -60,20 +54,14 @@ pub fn next<'a>(raw: &'a [u8], port: u32, limit: u32) -> Result<(Reply<'a>, &'a 
     let flags = u16_at(raw, 6);
     let answer = match u16_at(raw, 4) {
         NLMSG_ERROR => ack(message, flags)?,
-        NLMSG_DONE if flags & !NLM_F_DUMP_INTR == NLM_F_MULTI => done(&message[16..])?,
-        kind if flags & !NLM_F_DUMP_INTR == NLM_F_MULTI => {
-            Answer::Object(object(kind, &message[16..], limit)?)
-        }
+        // No other flag, and so never NLM_F_DUMP_INTR.
+        NLMSG_DONE if flags == NLM_F_MULTI => done(&message[16..])?,
+        kind if flags == NLM_F_MULTI => Answer::Object(object(kind, &message[16..], limit)?),
         kind => return Err(format!("type {kind:#x} with flags {flags:#x}")),
     };
     let seq = u32_at(raw, 8);
     let rest = &raw[len.next_multiple_of(4).min(raw.len())..];
     Ok((Reply { seq, answer }, rest))
-}
-
-/// Whether the answer is one of a dump that others have changed the table under.
-pub fn interrupted(raw: &[u8]) -> bool {
-    u16_at(raw, 6) & NLM_F_DUMP_INTR != 0
 }
 
 fn errno(body: &[u8]) -> Result<i32, String> {

@@ -6,9 +6,10 @@
 use crate::{
     corpus::Corpus,
     mutate,
+    netlink::*,
     rng::Rng,
     script::{Action, Rule, NAME_FIELD},
-    wire::*,
+    wire::{requests, seal, timeouts, PROTOCOLS},
 };
 
 const NEW_FLAGS: [u16; 6] = [
@@ -145,7 +146,8 @@ impl<'a> Generator<'a> {
             mutate::attribute_length(&mut self.rng, &mut payload);
         }
         let family = *self.rng.pick(&[0, 0, 2, 10, 255]);
-        message(command, self.flags(command), family, &payload)
+        let kind = SUBSYSTEM | u16::from(command);
+        message(kind, self.flags(command), family, &payload)
     }
 
     fn flags(&mut self, command: u8) -> u16 {

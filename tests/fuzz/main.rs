@@ -18,6 +18,8 @@ mod generate;
 mod minimize;
 mod model;
 mod mutate;
+#[path = "../lib/netlink.rs"]
+mod netlink;
 mod player;
 mod rng;
 mod rules;
@@ -39,6 +41,7 @@ use crate::{
     corpus::Corpus,
     coverage::Steps,
     generate::Generator,
+    netlink::*,
     player::{Player, Setting, Tally},
     rng::Rng,
     rules::Tables,
@@ -217,16 +220,11 @@ fn tables(limit: u32) -> Result<Tables> {
     sys::new_namespace()?;
     Tables::new(|name| {
         let mut attrs = Vec::new();
-        wire::put_attr(&mut attrs, wire::NAME, format!("{name}\0").as_bytes());
-        wire::put_attr(&mut attrs, wire::L3PROTO, &2u16.to_be_bytes());
-        wire::put_attr(&mut attrs, wire::L4PROTO, &[17]);
-        wire::put_attr(&mut attrs, wire::DATA | wire::NLA_F_NESTED, &[]);
-        player::ask_once(
-            wire::NEW,
-            wire::NLM_F_ACK | wire::NLM_F_CREATE,
-            &attrs,
-            limit,
-        )
+        put_attr(&mut attrs, NAME, format!("{name}\0").as_bytes());
+        put_attr(&mut attrs, L3PROTO, &2u16.to_be_bytes());
+        put_attr(&mut attrs, L4PROTO, &[UDP]);
+        put_attr(&mut attrs, DATA | NLA_F_NESTED, &[]);
+        player::ask_once(NEW, NLM_F_ACK | NLM_F_CREATE, &attrs, limit)
     })
 }
 

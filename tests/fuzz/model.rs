@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::{
     answer::Object,
+    netlink::*,
     script::{Rule, NAME_FIELD},
-    wire::*,
+    wire::{timeouts, Attrs, Request},
 };
 
 const ENOENT: i32 = 2;
@@ -19,8 +20,6 @@ const EINVAL: i32 = 22;
 const ERANGE: i32 = 34;
 const ENAMETOOLONG: i32 = 36;
 const EOPNOTSUPP: i32 = 95;
-
-const AF_INET: u16 = 2;
 
 /// The errors that a command may answer with.
 pub fn errors(command: u8) -> &'static [i32] {
@@ -36,6 +35,9 @@ pub fn errors(command: u8) -> &'static [i32] {
 
 /// The errors that putting rules in place may fail with.
 pub const RULE_ERRORS: [i32; 4] = [ENOENT, EAGAIN, EINVAL, ENAMETOOLONG];
+
+/// The policies that existed when a dump began, by the order of their creation, and their names.
+pub type Before = Vec<(u64, Vec<u8>)>;
 
 struct Policy {
     name: Vec<u8>,
@@ -284,26 +286,34 @@ impl Model {
     }
 
     /// The policies there are now.
-    pub fn alive(&self) -> Vec<u64> {
-        self.policies.keys().copied().collect()
+    pub fn before(&self) -> Before {
+        self.policies
+            .iter()
+            .map(|(&id, policy)| (id, policy.name.clone()))
+            .collect()
     }
 
-    /// A dump that took a while: those that were there at its beginning, and still are, are each in
-    /// it once.
-    pub fn dumped_meanwhile(&self, before: &[u64], objects: &[Object]) -> Result<(), String> {
+    /// A dump that took a while: of the policies that existed at its beginning, those that still do
+    /// are each in it once, and the others at most once. No other policy is in it.
+    pub fn dumped_meanwhile(&self, before: &Before, objects: &[Object]) -> Result<(), String> {
         let mut shown = HashMap::new();
         for name in objects.iter().filter_map(|object| object.name.as_ref()) {
             *shown.entry(name).or_insert(0) += 1;
         }
-        let survivors = before.iter().filter_map(|id| self.policies.get(id));
-        match survivors
-            .filter(|policy| shown.get(&policy.name) != Some(&1))
-            .count()
-        {
-            0 => Ok(()),
-            count => Err(format!(
-                "a dump did not show {count} policies just once that were there all the time"
+        let missing = before
+            .iter()
+            .find(|(id, name)| self.policies.contains_key(id) && !shown.contains_key(name));
+        if let Some((_, name)) = missing {
+            return Err(format!("a dump lacks {name:?}, which existed throughout"));
+        }
+        match shown.into_iter().find(|(name, count)| {
+            *count != 1 || !before.iter().any(|(_, existed)| existed == *name)
+        }) {
+            Some((name, 1)) => Err(format!(
+                "a dump shows {name:?}, which was created after it began"
             )),
+            Some((name, count)) => Err(format!("a dump shows {name:?} {count} times")),
+            None => Ok(()),
         }
     }
 
@@ -339,7 +349,7 @@ impl Model {
         } else {
             255
         };
-        ((policy.l3proto, policy.l4proto) == (AF_INET, tracked))
+        ((policy.l3proto, policy.l4proto) == (AF_INET as u16, tracked))
             .then_some(*id)
             .ok_or(EINVAL)
     }

@@ -11,11 +11,12 @@ use std::{
 use crate::{
     answer::{self, Answer, Object, Reply},
     generate::SOCKETS,
-    model::{self, Model},
+    model::{self, Before, Model},
+    netlink::*,
     rules::Tables,
     script::Action,
-    sys::{self, Buffers, Netlink, NETLINK_CAP_ACK, NETLINK_EXT_ACK},
-    wire::*,
+    sys::{self, Buffers},
+    wire::{requests, seal, Request, PROTOCOLS},
 };
 
 /// How often each command was answered with each error. All commands that do not exist count as
@@ -34,14 +35,14 @@ pub struct Setting<'a> {
 
 /// A dump that is not over yet: the policies that there were, and what it has shown so far.
 struct Dump {
-    socket: Netlink,
-    before: Vec<u64>,
+    socket: Socket,
+    before: Before,
     objects: Vec<Object>,
 }
 
 pub struct Player<'a> {
     setting: Setting<'a>,
-    sockets: Vec<Netlink>,
+    sockets: Vec<Socket>,
     udp: UdpSocket,
     /// If nobody else is at work in the namespace.
     model: Option<Model>,
@@ -66,7 +67,7 @@ impl<'a> Player<'a> {
             setting,
             sockets: options
                 .into_iter()
-                .map(Netlink::new)
+                .map(|options| Socket::new(options)?.with_room())
                 .collect::<Result<_>>()?,
             udp: UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?,
             model: None,
@@ -95,7 +96,7 @@ impl<'a> Player<'a> {
 
     /// Sends a well-formed request, and returns the objects that came back.
     pub fn ask(&mut self, command: u8, flags: u16, attrs: &[u8]) -> Result<Vec<Object>> {
-        let mut datagram = message(command, NLM_F_REQUEST | flags, 0, attrs);
+        let mut datagram = request(command, flags, attrs);
         seal(&mut datagram, &mut 0);
         self.send(0, &datagram)
     }
@@ -136,7 +137,7 @@ impl<'a> Player<'a> {
         received.clear();
         let socket = &self.sockets[socket];
         socket.send(datagram)?;
-        socket.receive(&mut self.buffers, &mut received)?;
+        socket.receive_all(&mut self.buffers, &mut received)?;
         let mut replies = Replies {
             rest: &received,
             port: socket.port,
@@ -150,7 +151,9 @@ impl<'a> Player<'a> {
                 req: &req,
             };
             let result = match req.is_dump() {
-                true => judge.dump(&mut replies, |out| socket.receive(&mut self.buffers, out)),
+                true => judge.dump(&mut replies, |out| {
+                    socket.receive_all(&mut self.buffers, out)
+                }),
                 false => judge.answer(&mut replies),
             };
             let found = result.map_err(|error| wrong(format!("{}: {error}", describe(&req))))?;
@@ -171,9 +174,9 @@ impl<'a> Player<'a> {
         if self.dumps.len() == 3 {
             self.dumps.pop_front();
         }
-        let socket = Netlink::new(&[])?;
-        socket.send(&message(GET, NLM_F_REQUEST | NLM_F_DUMP, 0, &[]))?;
-        let before = self.model.as_ref().map(Model::alive).unwrap_or_default();
+        let socket = Socket::new(&[])?;
+        socket.send(&request(GET, NLM_F_DUMP, &[]))?;
+        let before = self.model.as_ref().map(Model::before).unwrap_or_default();
         let mut dump = Dump {
             socket,
             before,
@@ -354,9 +357,6 @@ impl Judge<'_, '_> {
                 ..*replies
             };
             while !part.rest.is_empty() {
-                if self.model.is_some() && answer::interrupted(part.rest) {
-                    return Err(wrong("the dump says that it was interrupted"));
-                }
                 match part.next(self.req)? {
                     Answer::Object(object) => objects.push(object),
                     Answer::Done => {
@@ -384,12 +384,12 @@ impl Judge<'_, '_> {
 
 /// Sends a well-formed request in the namespace of this thread, which has to succeed.
 pub fn ask_once(command: u8, flags: u16, attrs: &[u8], limit: u32) -> Result<()> {
-    let socket = Netlink::new(&[])?;
-    let mut datagram = message(command, NLM_F_REQUEST | flags, 0, attrs);
+    let socket = Socket::new(&[])?;
+    let mut datagram = request(command, flags, attrs);
     seal(&mut datagram, &mut 0);
     let mut received = Vec::new();
     socket.send(&datagram)?;
-    socket.receive(&mut Buffers::new(), &mut received)?;
+    socket.receive_all(&mut Buffers::new(), &mut received)?;
     match answer::next(&received, socket.port, limit)
         .map_err(wrong)?
         .0

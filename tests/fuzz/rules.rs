@@ -10,9 +10,9 @@ use std::{
 };
 
 use crate::{
+    netlink::{u16_at, u32_at},
     script::{Rule, NAME_FIELD},
     sys::{self, Iptables},
-    wire::u32_at,
 };
 
 const IPT_SO_GET_INFO: i32 = 64;
@@ -64,7 +64,7 @@ fn read() -> Result<Table> {
     let mut rules = Vec::new();
     let mut at = 0;
     while at < entries.len() {
-        let end = at + usize::from(crate::wire::u16_at(&entries, at + NEXT_OFFSET));
+        let end = at + usize::from(u16_at(&entries, at + NEXT_OFFSET));
         let text = placeholder(rules.len());
         let found = entries[at..end]
             .windows(text.len())

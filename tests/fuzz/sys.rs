@@ -7,26 +7,14 @@ use std::{
     fs::File,
     io::{Error, ErrorKind, Read, Result, Seek, SeekFrom},
     mem::zeroed,
-    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    os::fd::{AsRawFd, OwnedFd},
     os::unix::fs::OpenOptionsExt,
     ptr::null_mut,
 };
 
-const AF_INET: c_int = 2;
-const AF_NETLINK: c_int = 16;
-const SOCK_DGRAM: c_int = 2;
-const SOCK_RAW: c_int = 3;
-const SOCK_CLOEXEC: c_int = 0x80000;
+use crate::netlink::*;
+
 const IPPROTO_RAW: c_int = 255;
-const NETLINK_NETFILTER: c_int = 12;
-const SOL_SOCKET: c_int = 1;
-const SO_SNDBUFFORCE: c_int = 32;
-const SO_RCVBUFFORCE: c_int = 33;
-const SOL_NETLINK: c_int = 270;
-pub const NETLINK_CAP_ACK: c_int = 10;
-pub const NETLINK_EXT_ACK: c_int = 11;
-const MSG_DONTWAIT: c_int = 0x40;
-const CLONE_NEWNET: c_int = 0x4000_0000;
 const SIOCSIFFLAGS: c_ulong = 0x8914;
 const IFF_UP: u16 = 1;
 const O_NONBLOCK: c_int = 0x800;
@@ -58,9 +46,6 @@ struct MMsgHdr {
 }
 
 extern "C" {
-    fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int;
-    fn send(fd: c_int, buf: *const c_void, len: usize, flags: c_int) -> isize;
-    fn recv(fd: c_int, buf: *mut c_void, len: usize, flags: c_int) -> isize;
     fn recvmmsg(
         fd: c_int,
         msgs: *mut MMsgHdr,
@@ -68,8 +53,6 @@ extern "C" {
         flags: c_int,
         timeout: *mut c_void,
     ) -> c_int;
-    fn setsockopt(fd: c_int, level: c_int, name: c_int, value: *const c_void, len: c_uint)
-        -> c_int;
     fn getsockopt(
         fd: c_int,
         level: c_int,
@@ -77,9 +60,6 @@ extern "C" {
         value: *mut c_void,
         len: *mut c_uint,
     ) -> c_int;
-    fn getsockname(fd: c_int, address: *mut c_void, len: *mut c_uint) -> c_int;
-    fn bind(fd: c_int, address: *const c_void, len: c_uint) -> c_int;
-    fn unshare(flags: c_int) -> c_int;
     fn ioctl(fd: c_int, request: c_ulong, ...) -> c_int;
     fn mmap(
         addr: *mut c_void,
@@ -91,23 +71,10 @@ extern "C" {
     ) -> *mut c_void;
 }
 
-fn checked(result: isize) -> Result<usize> {
-    usize::try_from(result).map_err(|_| Error::last_os_error())
-}
-
-fn new_socket(domain: c_int, kind: c_int, protocol: c_int) -> Result<OwnedFd> {
-    // SAFETY: A system call without pointers.
-    let fd = unsafe { socket(domain, kind | SOCK_CLOEXEC, protocol) };
-    checked(fd as isize)?;
-    // SAFETY: Just opened, and ours alone.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
 /// Puts this thread, and those it will start, into a network namespace of its own, with a loopback
 /// interface that works.
 pub fn new_namespace() -> Result<()> {
-    // SAFETY: A system call without pointers.
-    checked(unsafe { unshare(CLONE_NEWNET) } as isize)?;
+    unshare(CLONE_NEWNET)?;
     let socket = new_socket(AF_INET, SOCK_DGRAM, 0)?;
     // struct ifreq
     let mut request = [0u8; 40];
@@ -132,64 +99,9 @@ impl Buffers {
     }
 }
 
-/// A netlink socket in the namespace of the thread that makes it.
-pub struct Netlink {
-    fd: OwnedFd,
-    pub port: u32,
-}
-
-impl Netlink {
-    pub fn new(options: &[c_int]) -> Result<Self> {
-        let fd = new_socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER)?;
-        let mut address = [0u32; 3]; // struct sockaddr_nl: the port is the second word
-        address[0] = AF_NETLINK as u32;
-        let mut size = size_of_val(&address) as c_uint;
-        // SAFETY: The addresses are valid for their length.
-        unsafe {
-            checked(bind(fd.as_raw_fd(), address.as_ptr().cast(), size) as isize)?;
-            checked(getsockname(fd.as_raw_fd(), address.as_mut_ptr().cast(), &mut size) as isize)?;
-        }
-        let socket = Self {
-            fd,
-            port: address[1],
-        };
-        socket.set(SOL_SOCKET, SO_SNDBUFFORCE, 8 << 20)?;
-        socket.set(SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)?;
-        options
-            .iter()
-            .try_for_each(|&option| socket.set(SOL_NETLINK, option, 1))?;
-        Ok(socket)
-    }
-
-    fn set(&self, level: c_int, option: c_int, value: c_int) -> Result<()> {
-        // SAFETY: The value is valid for its length.
-        let result = unsafe {
-            setsockopt(
-                self.fd.as_raw_fd(),
-                level,
-                option,
-                (&raw const value).cast(),
-                4,
-            )
-        };
-        checked(result as isize).map(|_| ())
-    }
-
-    pub fn send(&self, datagram: &[u8]) -> Result<()> {
-        // SAFETY: The buffer is valid for its length.
-        let sent = unsafe {
-            send(
-                self.fd.as_raw_fd(),
-                datagram.as_ptr().cast(),
-                datagram.len(),
-                0,
-            )
-        };
-        checked(sent).map(|_| ())
-    }
-
+impl Socket {
     /// Receives all that there is, and appends it to `out` one datagram after the other.
-    pub fn receive(&self, buffers: &mut Buffers, out: &mut Vec<u8>) -> Result<()> {
+    pub fn receive_all(&self, buffers: &mut Buffers, out: &mut Vec<u8>) -> Result<()> {
         loop {
             let mut vectors: [IoVec; BATCH] = std::array::from_fn(|i| IoVec {
                 base: buffers.0[i * LARGEST..].as_mut_ptr().cast(),
@@ -224,19 +136,9 @@ impl Netlink {
         }
     }
 
-    /// Receives one datagram; the kernel makes the buffers of a dump as large as the largest that a
-    /// socket has offered.
+    /// Receives one datagram of a dump, with a small buffer, so that a dump has many parts.
     pub fn receive_small<'a>(&self, buffers: &'a mut Buffers) -> Result<&'a [u8]> {
-        // SAFETY: The buffer is larger than that.
-        let len = unsafe {
-            recv(
-                self.fd.as_raw_fd(),
-                buffers.0.as_mut_ptr().cast(),
-                8192,
-                MSG_DONTWAIT,
-            )
-        };
-        checked(len).map(|len| &buffers.0[..len])
+        self.receive(&mut buffers.0[..8192], MSG_DONTWAIT)
     }
 }
 

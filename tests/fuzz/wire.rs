@@ -1,36 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Requests, as they are written, and as the kernel reads them.
-//!
-//! A library would only write messages that are well formed, and only read such.
+//! Requests as the kernel reads them, whether they are well formed or not.
 
-pub const NLM_F_REQUEST: u16 = 1;
-pub const NLM_F_ACK: u16 = 4;
-pub const NLM_F_REPLACE: u16 = 0x100;
-pub const NLM_F_EXCL: u16 = 0x200;
-pub const NLM_F_CREATE: u16 = 0x400;
-pub const NLM_F_DUMP: u16 = 0x300;
-/// Types below this one are for netlink itself.
-const NLMSG_MIN_TYPE: u16 = 0x10;
-
-/// `NFNL_SUBSYS_CTNETLINK_TIMEOUT`, as part of a type.
-pub const SUBSYSTEM: u16 = 8 << 8;
-/// The commands, `enum ctnl_timeout_msg_types`.
-pub const NEW: u8 = 0;
-pub const GET: u8 = 1;
-pub const DELETE: u8 = 2;
-pub const DEFAULT_SET: u8 = 3;
-pub const DEFAULT_GET: u8 = 4;
-/// The first number that is no command.
-pub const COMMANDS: u8 = 5;
-
-/// The attributes, `enum ctattr_timeout`.
-pub const NAME: u16 = 1;
-pub const L3PROTO: u16 = 2;
-pub const L4PROTO: u16 = 3;
-pub const DATA: u16 = 4;
-pub const USE: u16 = 5;
-pub const NLA_F_NESTED: u16 = 0x8000;
+use crate::netlink::*;
 
 /// The protocols that conntrack tracks, and how many timeouts each has. 255 is all others.
 pub const PROTOCOLS: [(u8, usize); 7] = [
@@ -47,34 +19,6 @@ pub const PROTOCOLS: [(u8, usize); 7] = [
 pub fn timeouts(l4proto: u8) -> Option<usize> {
     let found = PROTOCOLS.iter().find(|(number, _)| *number == l4proto)?;
     Some(found.1)
-}
-
-pub fn u16_at(raw: &[u8], at: usize) -> u16 {
-    u16::from_ne_bytes([raw[at], raw[at + 1]])
-}
-
-pub fn u32_at(raw: &[u8], at: usize) -> u32 {
-    u32::from_ne_bytes([raw[at], raw[at + 1], raw[at + 2], raw[at + 3]])
-}
-
-/// Appends an attribute with its padding.
-pub fn put_attr(out: &mut Vec<u8>, kind: u16, payload: &[u8]) {
-    out.extend(((4 + payload.len()) as u16).to_ne_bytes());
-    out.extend(kind.to_ne_bytes());
-    out.extend(payload);
-    out.resize(out.len().next_multiple_of(4), 0);
-}
-
-/// A message without a number; [`seal`] gives it one.
-pub fn message(command: u8, flags: u16, family: u8, attrs: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(20 + attrs.len());
-    out.extend(((20 + attrs.len()) as u32).to_ne_bytes());
-    out.extend((SUBSYSTEM | u16::from(command)).to_ne_bytes());
-    out.extend(flags.to_ne_bytes());
-    out.extend([0; 8]);
-    out.extend([family, 0, 0, 0]);
-    out.extend(attrs);
-    out
 }
 
 /// A message that the kernel finds in a datagram.

@@ -8,10 +8,11 @@ use std::{
 };
 
 use crate::{
+    client::{create, default_get, delete, flush, get, replace, Client},
     figure,
     median,
     memory::Memory,
-    netlink::{Client, TCP}, //
+    netlink::TCP, //
 };
 
 /// Where the benchmark module takes orders, if it is loaded.
@@ -40,10 +41,7 @@ pub fn run(rounds: usize, memory_at: usize, sizes: &[usize]) -> Result<()> {
         _ => Some(Memory::settled().and_then(|_| Memory::settled())?),
     };
     for &size in sizes {
-        for index in count..size {
-            let message = client.create(index, TCP);
-            client.request(&message)?;
-        }
+        client.fill(count..size, |_| TCP)?;
         count = size;
         if let Some(before) = before.as_ref().filter(|_| size == memory_at) {
             let bytes = Memory::settled()?.since(before);
@@ -53,8 +51,7 @@ pub fn run(rounds: usize, memory_at: usize, sizes: &[usize]) -> Result<()> {
         dumps(&mut client, size)?;
         hooks(size)?;
     }
-    let message = client.flush();
-    figure("flush", count, client.request(&message)? as f64);
+    figure("flush", count, client.request(&flush())? as f64);
     Ok(())
 }
 
@@ -65,11 +62,11 @@ fn commands(client: &mut Client, random: &mut Lcg, rounds: usize, size: usize) -
     for round in 0..rounds {
         let index = random.below(size);
         let messages = [
-            client.get(index),
-            client.replace(index, 200 + round as u32),
-            client.delete(index),
-            client.create(index, TCP),
-            client.default_get(),
+            get(index),
+            replace(index, 200 + round as u32),
+            delete(index),
+            create(index, TCP),
+            default_get(),
         ];
         for (message, times) in messages.iter().zip(&mut times) {
             times.push(client.request(message)?);
@@ -98,21 +95,31 @@ fn dumps(client: &mut Client, size: usize) -> Result<()> {
     Ok(())
 }
 
-/// The pair of hooks, inside the kernel: by the names of policies all over the table, which is about
-/// memory and its caches, and by the same few.
+/// The pair of hooks, inside the kernel: by the names of all policies, which is about memory and its
+/// caches, and by the same few; and the time of a chain of loads in as much memory.
 fn hooks(size: usize) -> Result<()> {
     if fs::metadata(HOOKS).is_err() {
         return Ok(());
     }
-    // Fewer calls where each takes long, in a table that is a list.
-    let calls = (2_500_000 / size).clamp(250, 20_000);
-    for (name, names) in [("hooks", 4096), ("hooks-few", 64)] {
-        fs::write(HOOKS, format!("{size} {calls} {names}"))?;
-        let picoseconds: u64 = fs::read_to_string(HOOKS)?
-            .trim()
-            .parse()
-            .map_err(|_| Error::other("the benchmark module has no figure"))?;
-        figure(name, size, picoseconds as f64 / 1000.0);
+    for (name, names) in [("hooks", size), ("hooks-few", 64.min(size)), ("floor", 0)] {
+        // More calls where one does not take long, in a table that is no list.
+        let first = nanoseconds(size, 250, names)?;
+        let calls = (5e6 / first) as usize;
+        let time = match calls {
+            ..=250 => first,
+            _ => nanoseconds(size, calls.min(100_000), names)?,
+        };
+        figure(name, size, time);
     }
     Ok(())
+}
+
+/// What one of `calls` takes; with `names` 0, one step of the chain.
+fn nanoseconds(size: usize, calls: usize, names: usize) -> Result<f64> {
+    fs::write(HOOKS, format!("{size} {calls} {names}"))?;
+    let picoseconds: u64 = fs::read_to_string(HOOKS)?
+        .trim()
+        .parse()
+        .map_err(|_| Error::other("the benchmark module has no figure"))?;
+    Ok(picoseconds.max(1) as f64 / 1000.0)
 }

@@ -8,16 +8,16 @@ use std::{
 };
 
 use crate::{
+    client::{self, Client},
     figure,
     median,
-    netlink::{Client, UDP}, //
+    netlink::UDP, //
 };
 
 pub fn create(indices: &[usize]) -> Result<()> {
     let mut client = Client::new()?;
     for &index in indices {
-        let message = client.create(index, UDP);
-        client.request(&message)?;
+        client.request(&client::create(index, UDP))?;
     }
     Ok(())
 }
@@ -25,8 +25,7 @@ pub fn create(indices: &[usize]) -> Result<()> {
 pub fn fill(count: usize) -> Result<()> {
     let mut client = Client::new()?;
     for index in 0..count {
-        let message = client.create(index, UDP);
-        match client.request(&message) {
+        match client.request(&client::create(index, UDP)) {
             // Those that rules use are there already.
             Err(err) if err.raw_os_error() != Some(16) => return Err(err),
             _ => (),
@@ -38,12 +37,8 @@ pub fn fill(count: usize) -> Result<()> {
 /// Deletes a policy that flows use.
 pub fn delete(index: usize) -> Result<()> {
     let mut client = Client::new()?;
-    let message = client.delete(index);
-    figure(
-        "delete-used",
-        flow_count()?,
-        client.request(&message)? as f64,
-    );
+    let time = client.request(&client::delete(index))?;
+    figure("delete-used", flow_count()?, time as f64);
     Ok(())
 }
 
@@ -52,10 +47,8 @@ pub fn unused(rounds: usize, flows: usize) -> Result<()> {
     let mut client = Client::new()?;
     let mut times = Vec::new();
     for _ in 0..rounds {
-        let message = client.create(0, UDP);
-        client.request(&message)?;
-        let message = client.delete(0);
-        times.push(client.request(&message)?);
+        client.request(&client::create(0, UDP))?;
+        times.push(client.request(&client::delete(0))?);
     }
     expect_flows(flows)?;
     figure("delete-unused", flows, median(&mut times));
@@ -76,8 +69,7 @@ pub fn flush(policies: usize) -> Result<()> {
     } else {
         "flush-flows"
     };
-    let message = client.flush();
-    figure(name, policies, client.request(&message)? as f64);
+    figure(name, policies, client.request(&client::flush())? as f64);
     match client.dump()? {
         (0, _) => Ok(()),
         (left, _) => Err(Error::other(format!("{left} policies were not flushed"))),
@@ -97,8 +89,7 @@ pub fn flood(count: usize, address: &str) -> Result<()> {
 
 pub fn forget() -> Result<()> {
     let mut client = Client::new()?;
-    let message = client.flush_flows();
-    client.request(&message)?;
+    client.request(&client::flush_flows())?;
     expect_flows(0)
 }
 

@@ -8,9 +8,13 @@
 //!
 //! Needs nothing but the standard library, so that rustc alone builds it.
 
+mod client;
 mod curve;
+mod ends;
 mod flows;
 mod memory;
+mod neighbours;
+#[path = "../../lib/netlink.rs"]
 mod netlink;
 mod once;
 mod race;
@@ -19,7 +23,7 @@ use std::io::{Error, Result};
 
 const USAGE: &str = "usage:
   client curve ROUNDS MEMORY_AT N...      commands, dumps and hooks with N policies, growing
-  client zones COUNT                      what the policies of so many Open vSwitch zones take
+  client zones COUNT                      memory and time of the policies of so many Open vSwitch zones
   client unused ROUNDS FLOWS              delete of a policy that none of FLOWS flows uses
   client create INDEX...                  UDP policies
   client delete INDEX                     one, and how long it takes
@@ -28,6 +32,11 @@ const USAGE: &str = "usage:
   client flood COUNT ADDRESS              a UDP packet to each of COUNT ports
   client forget                           all flows
   client once OPERATION INDEX             create, get, replace, delete, flush or dump
+  client wait N                           longest create and delete beside the flush of N policies
+  client pair MILLISECONDS N              create and delete beside the filling of a table with N
+  client two MILLISECONDS                 create and delete in one namespace, and in two at once
+  client end NAME N OWN OTHERS            end of a namespace with OWN policies, beside one with OTHERS
+  client hold N                           a namespace with N policies, until the input ends
   client race MILLISECONDS N WRITER       gets by 2 threads; WRITER (0 or 1) more that write
   client namespaces COUNT MODULE.ko...    what an idle namespace costs with each module
   client poweroff                         ends this machine";
@@ -60,6 +69,11 @@ fn main() -> Result<()> {
         Some("flood") if args.len() == 3 => flows::flood(number(1)?, &args[2]),
         Some("forget") => flows::forget(),
         Some("once") if args.len() == 3 => once::run(&args[1], number(2)?),
+        Some("wait") => neighbours::wait(number(1)?),
+        Some("pair") => neighbours::pair(number(1)? as u64, number(2)?),
+        Some("two") => neighbours::two(number(1)? as u64),
+        Some("end") if args.len() == 5 => ends::run(&args[1], number(2)?, number(3)?, number(4)?),
+        Some("hold") => ends::hold(number(1)?),
         Some("race") => race::run(number(1)? as u64, number(2)?, number(3)? == 1),
         Some("namespaces") if args.len() > 2 => memory::namespaces(number(1)?, &args[2..]),
         Some("poweroff") => poweroff(),

@@ -4,17 +4,20 @@
 
 use std::io::{Error, Result};
 
-use crate::netlink::{Client, TCP};
+use crate::{
+    client::{create, default_get, delete, flush, get, replace, Client},
+    netlink::TCP,
+};
 
 pub fn run(operation: &str, index: usize) -> Result<()> {
     let mut client = Client::new()?;
     let message = match operation {
-        "create" => client.create(index, TCP),
-        "get" => client.get(index),
-        "default-get" => client.default_get(),
-        "replace" => client.replace(index, 100),
-        "delete" => client.delete(index),
-        "flush" => client.flush(),
+        "create" => create(index, TCP),
+        "get" => get(index),
+        "default-get" => default_get(),
+        "replace" => replace(index, 100),
+        "delete" => delete(index),
+        "flush" => flush(),
         "dump" => return client.dump().map(|_| ()),
         _ => return Err(Error::other("there is no such operation")),
     };

@@ -13,25 +13,21 @@ use std::{
 };
 
 use crate::{
+    client::{create, default_get, delete, flush, get, replace, Client},
     figure,
-    netlink::{Client, TCP}, //
+    netlink::TCP, //
 };
 
 pub fn run(milliseconds: u64, policies: usize, writer: bool) -> Result<()> {
     let mut client = Client::new()?;
-    for index in 0..policies {
-        let message = client.create(index, TCP);
-        client.request(&message)?;
-    }
+    client.fill(0..policies, |_| TCP)?;
     let suffix = if writer { "-writer" } else { "" };
     for default in [false, true] {
         let rate = round(milliseconds, policies, writer, default)?;
         let name = if default { "default-get" } else { "get" };
         figure(&format!("race-{name}{suffix}"), policies, rate);
     }
-    let message = client.flush();
-    client.request(&message)?;
-    Ok(())
+    client.request(&flush()).map(|_| ())
 }
 
 /// Requests answered per second, by both readers.
@@ -47,8 +43,8 @@ fn round(milliseconds: u64, policies: usize, writer: bool, default: bool) -> Res
                 let mut count = 0;
                 while !stop.load(Relaxed) {
                     let message = match default {
-                        true => client.default_get(),
-                        false => client.get((from + count as usize) % policies),
+                        true => default_get(),
+                        false => get((from + count as usize) % policies),
                     };
                     client.request(&message)?;
                     count += 1;
@@ -62,12 +58,9 @@ fn round(milliseconds: u64, policies: usize, writer: bool, default: bool) -> Res
                 start.wait();
                 // Besides the policies that are read, so that each of those is always there.
                 while !stop.load(Relaxed) {
-                    let message = client.create(policies, TCP);
-                    client.request(&message)?;
-                    let message = client.replace(policies, 100);
-                    client.request(&message)?;
-                    let message = client.delete(policies);
-                    client.request(&message)?;
+                    client.request(&create(policies, TCP))?;
+                    client.request(&replace(policies, 100))?;
+                    client.request(&delete(policies))?;
                 }
                 Ok(())
             })

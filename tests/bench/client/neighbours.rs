@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a namespace feels of another one's work, on two CPUs: its neighbour creates and deletes a
+//! policy over and over.
+
+use std::{
+    ffi::c_int,
+    io::{Error, Result},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    client::{create, delete, flush, Client},
+    figure,
+    netlink::{checked, TCP}, //
+};
+
+extern "C" {
+    fn sched_setaffinity(thread: c_int, len: usize, mask: *const u64) -> c_int;
+}
+
+/// Keeps this thread on one CPU.
+fn stay_on(cpu: usize) -> Result<()> {
+    let mask = 1u64 << cpu;
+    // SAFETY: The mask is valid for its length.
+    checked(unsafe { sched_setaffinity(0, 8, &mask) } as isize).map(|_| ())
+}
+
+/// Creates and deletes policies on a CPU until it is told to stop; returns the times of the pairs, in
+/// nanoseconds.
+fn pairs(client: &mut Client, cpu: usize, stop: impl Fn() -> bool) -> Result<Vec<u64>> {
+    stay_on(cpu)?;
+    let (create, delete) = (create(0, TCP), delete(0));
+    let mut times = Vec::new();
+    while !stop() {
+        let start = Instant::now();
+        client.request(&create)?;
+        client.request(&delete)?;
+        times.push(start.elapsed().as_nanos() as u64);
+    }
+    times.sort_unstable();
+    match times.is_empty() {
+        true => Err(Error::other("there was no time for a single pair")),
+        false => Ok(times),
+    }
+}
+
+/// The same for some time.
+fn pairs_for(client: &mut Client, cpu: usize, time: Duration) -> Result<Vec<u64>> {
+    let start = Instant::now();
+    pairs(client, cpu, || start.elapsed() >= time)
+}
+
+/// Runs `work` on the first CPU, and the neighbour on the second until it is over.
+fn beside<T: Send>(
+    neighbour: &mut Client,
+    work: impl FnOnce() -> Result<T> + Send,
+) -> Result<(T, Vec<u64>)> {
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            let result = stay_on(0).and_then(|()| work());
+            over.store(true, Relaxed);
+            result
+        });
+        let times = pairs(neighbour, 1, || over.load(Relaxed));
+        let result = worker
+            .join()
+            .map_err(|_| Error::other("a thread panicked"))?;
+        Ok((result?, times?))
+    })
+}
+
+/// The longest pair while another namespace flushes that many policies, and in as much time without.
+pub fn wait(policies: usize) -> Result<()> {
+    let (mut other, mut neighbour) = (Client::in_new_namespace()?, Client::in_new_namespace()?);
+    other.fill(0..policies, |_| TCP)?;
+    let (flush, times) = beside(&mut neighbour, || other.request(&flush()))?;
+    figure("wait-flush", policies, flush as f64);
+    figure("wait-beside", policies, times[times.len() - 1] as f64);
+    // What was flushed is freed for some seconds.
+    thread::sleep(Duration::from_secs(7));
+    let times = pairs_for(&mut neighbour, 1, Duration::from_nanos(flush))?;
+    figure("wait-alone", policies, times[times.len() - 1] as f64);
+    Ok(())
+}
+
+fn report(name: &str, policies: usize, times: &[u64]) {
+    let mean = times.iter().sum::<u64>() as f64 / times.len() as f64;
+    figure(&format!("pair-{name}"), policies, mean);
+    let percentile = times[times.len() * 99 / 100];
+    figure(&format!("pair-{name}-99"), policies, percentile as f64);
+}
+
+/// The pair while another namespace fills and flushes a table over and over, and without.
+pub fn pair(milliseconds: u64, policies: usize) -> Result<()> {
+    let (mut other, mut neighbour) = (Client::in_new_namespace()?, Client::in_new_namespace()?);
+    let time = Duration::from_millis(milliseconds);
+    let alone = pairs_for(&mut neighbour, 1, time)?;
+    let (cycles, times) = beside(&mut neighbour, || {
+        let (start, mut cycles) = (Instant::now(), 0);
+        while start.elapsed() < time {
+            other.fill(0..policies, |_| TCP)?;
+            other.request(&flush())?;
+            cycles += 1;
+        }
+        Ok(cycles)
+    })?;
+    report("alone", policies, &alone);
+    report("beside", policies, &times);
+    figure("pair-cycles", policies, f64::from(cycles));
+    Ok(())
+}
+
+/// Pairs per second of one namespace, and of two at once.
+pub fn two(milliseconds: u64) -> Result<()> {
+    let (mut first, mut second) = (Client::in_new_namespace()?, Client::in_new_namespace()?);
+    let time = Duration::from_millis(milliseconds);
+    let rate = |count: usize| count as f64 / time.as_secs_f64();
+    let one = pairs_for(&mut first, 0, time)?.len();
+    let both = thread::scope(|scope| -> Result<usize> {
+        let other = scope.spawn(|| pairs_for(&mut second, 1, time));
+        let count = pairs_for(&mut first, 0, time)?.len();
+        let other = other
+            .join()
+            .map_err(|_| Error::other("a thread panicked"))?;
+        Ok(count + other?.len())
+    })?;
+    figure("pairs-one", 1, rate(one));
+    figure("pairs-two", 1, rate(both));
+    Ok(())
+}
