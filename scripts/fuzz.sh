@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # make fuzz: sends messages of all kinds, good and bad, to the module in a virtual
-# machine, and looks whether the answers make sense; the guest's kernel log is
+# machine, and checks whether the answers make sense; the guest's kernel log is
 # searched as in "make check". Goes on where the last one ended.
 #
 # TIME=600       for so many seconds, or
@@ -31,7 +31,7 @@ hz=$(sed -n 's/^CONFIG_HZ=//p' "$kdir/.config")
 round=0 total=0 seed=${SEED:-1} corpus=
 if [ -z "${SEED:-}" ] && [ -z "$file" ]; then
 	[ ! -f "$state/position" ] || read -r seed round total <"$state/position"
-	# Messages found with another seed are no part of what this one makes.
+	# Messages found with another seed play no part in the rounds of this one.
 	corpus=$state/corpus-$seed
 	touch "$corpus"
 fi
@@ -66,8 +66,8 @@ watch() {
 }
 
 console=$(mktemp "$CACHE/results/fuzz-$(date +%Y%m%d-%H%M%S).XXXX") || exit
-# KASAN reports an error once, unless told otherwise; and a guest that had an oops
-# is not to go on, but to tell all it has to say.
+# Without kasan_multi_shot, KASAN reports a single error. A guest with an oops ends at
+# once, with the whole kernel log on the console.
 "$TOP/scripts/vm.sh" -a kasan_multi_shot -a oops=panic -a panic_console_replay -t $((${TIME:-86400} + 1800)) "$kdir" env "${knobs[@]}" \
 	"$TOP/tests/guest.sh" "$modules" "$clients" cttimeout_fuzz.sh 2>&1 | tee "$console" | watch
 status=${PIPESTATUS[0]}
@@ -86,10 +86,10 @@ if [ -n "$file" ]; then
 	exit "$status"
 fi
 
-# A round is made of what those before it have found, too.
+# The messages that earlier rounds have found are part of a round.
 found=${corpus:-$console.corpus}
 said CORPUS >>"$found"
-# Of each round but the last, the fuzzer said that it is over.
+# The fuzzer prints a line at the end of each round, so not for the last one here.
 read -r reached sent _ <<<"$(said PROGRESS | tail -n 1)"
 next=$(said DONE | tail -n 1 | cut -d' ' -f1)
 next=${next:-${reached:-$round}}
@@ -104,7 +104,7 @@ elif [ "$(said DONE | wc -l)" -lt 2 ]; then
 	messages=$((messages + ${sent:-0}))
 	find=$state/finds/seed$seed-round$round
 	{
-		# Which half it was in says how the module has to be loaded to see it again.
+		# The second half had the module loaded with another parameter.
 		[ "$(said DONE | wc -l)" -eq 0 ] || echo "# detach_in_use=1"
 		LIMIT=$((0x7fffffff / hz)) CORPUS="$TOP/tests/fuzz/corpus $found" \
 			"$clients/fuzz" print "$seed" "$round"

@@ -9,7 +9,7 @@ C, RUST = "nfnetlink_cttimeout", "nfnetlink_cttimeout_rust"
 
 
 class Figures:
-    """What a guest's console holds: values by module, name and size, one a pair."""
+    """The figures on a guest's console: values by module, name and size, one for each pair."""
 
     def __init__(self, console):
         self.values = {}

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Tells which kernel functions the instructions of a request are in, by having
-QEMU write down the address of each.
+"""Prints the kernel functions that the instructions of a request are in. QEMU writes
+down the address of each instruction.
 
 usage: profile.py SOCKET LOG CONSOLE SYSTEM_MAP DEMANGLER
 
@@ -19,8 +19,8 @@ import subprocess
 import sys
 
 MODULES = "nfnetlink_cttimeout", "nfnetlink_cttimeout_rust"
-# What the guest does with each module. It does all requests twice, and calls the
-# pair of hooks six times; the last time counts.
+# The guest's requests to each module. The guest sends each twice, and calls the pair
+# of hooks six times; the last time counts.
 REQUESTS = "delete", "create", "get", "replace", "dump", "default-get"
 HOOKS = "find and put, by a rule"
 # All requests come through the first, the calls of hooks through the second.
@@ -33,7 +33,7 @@ SHOWN = 30
 
 
 class Debugger:
-    """The protocol of GDB, as far as it takes."""
+    """The few parts of GDB's protocol that are needed here."""
 
     def __init__(self, path, log):
         self.sock = socket.socket(socket.AF_UNIX)
@@ -57,7 +57,7 @@ class Debugger:
         return text[:-1].decode()
 
     def monitor(self, command):
-        """Gives a command to QEMU; what it answers."""
+        """Gives a command to QEMU; returns the answer."""
         reply, output = self.ask("qRcmd," + command.encode().hex()), ""
         while reply != "OK":
             output += bytes.fromhex(reply[1:]).decode()
@@ -143,7 +143,7 @@ def count(addresses, table):
 
 
 def readable(names, demangler):
-    """What functions are called in the source, without the arguments of types."""
+    """The names of functions in the source, without the arguments of types."""
     result = subprocess.run([demangler], input="\n".join(names), capture_output=True, text=True, check=True)
     for line in result.stdout.splitlines():
         line = line.replace("nfnetlink_cttimeout_rust_main::", "")

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What comes back: whether it is well formed, and what it says.
+//! Parses replies, and refuses those that are not well formed.
 
 use crate::{netlink::*, wire::timeouts};
 
@@ -23,7 +23,7 @@ pub struct Object {
 
 #[derive(Debug)]
 pub enum Answer<'a> {
-    /// An acknowledgment: 0 or an error number, and what was said.
+    /// An acknowledgment: 0 or an error number, and the text of the extack.
     Ack {
         errno: i32,
         header: &'a [u8],
@@ -39,7 +39,7 @@ pub struct Reply<'a> {
     pub answer: Answer<'a>,
 }
 
-/// The next message, and what is behind it.
+/// Parses the next message; returns it and the rest.
 pub fn next<'a>(raw: &'a [u8], port: u32, limit: u32) -> Result<(Reply<'a>, &'a [u8]), String> {
     if raw.len() < 16 {
         return Err(format!("{} bytes are no message", raw.len()));

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Company for the player that is alone: two threads that share a namespace, race each other in it,
-//! and leave it to its end with policies, rules, flows and dumps in it; then another one, and so on.
+//! Company for the player that is alone: two threads that share a namespace, and so its mutex, race
+//! each other in it, and leave it to its end with policies, rules, flows and dumps in it. Then they
+//! share another one, and so on. The player's namespace has a mutex of its own.
 //!
-//! What they are answered depends on which is faster, so all that is looked at is whether it makes
-//! sense at all.
+//! Their answers depend on which thread is faster, so the check is only whether each makes sense.
 
 use std::{
     io::{Error, Result},
@@ -32,7 +32,7 @@ pub struct Company<'a> {
 }
 
 impl Company<'_> {
-    /// Goes on until it is told to stop, or something is wrong.
+    /// Plays until `stop` is set or an answer is wrong.
     pub fn run(&self) -> Result<()> {
         let result = (0..)
             .take_while(|_| !self.stop.load(Relaxed))
@@ -48,7 +48,7 @@ impl Company<'_> {
                         .and(own)
                 })
             });
-        // Nobody needs to wait for the other's end.
+        // The other threads can end as well.
         if result.is_err() {
             self.stop.store(true, Relaxed);
         }

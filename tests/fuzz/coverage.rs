@@ -16,7 +16,7 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// None if the kernel cannot tell.
+    /// None if the kernel has no `CONFIG_KCOV`.
     pub fn new() -> Result<Option<Self>> {
         let coverage = Coverage::new()?;
         Ok(coverage.map(|coverage| Self {

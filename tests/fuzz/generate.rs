@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Makes what a round consists of, from a seed and a corpus and nothing else: what the kernel
-//! answers has no part in it, so a round can be played again.
+//! Makes the actions of a round from a seed and a corpus. The kernel's answers play no part, so a
+//! round can be played again.
 
 use crate::{
     corpus::Corpus,
@@ -368,7 +368,7 @@ impl<'a> Generator<'a> {
         let mut name = [0; NAME_FIELD];
         let size = text.len().min(NAME_FIELD);
         name[..size].copy_from_slice(&text[..size]);
-        // 99 is one that nobody tracks.
+        // conntrack has no tracker for 99.
         let l4proto = match protocol_of(number) {
             _ if self.rng.percent(5) => *self.rng.pick(&[1, 6, 17, 99]),
             255 => 99,

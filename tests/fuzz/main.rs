@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What `make fuzz` runs inside the guest: sends messages of all kinds to the module, and looks
-//! whether its answers make sense.
+//! The fuzzer, which `make fuzz` runs inside the guest: sends messages of all kinds to the module,
+//! and checks whether its answers make sense.
 //!
 //! A round is some thousand messages, with rules and packets, in a new namespace where only one
-//! thread is at work, so that it knows what each answer has to be, and what is there in the end.
-//! Meanwhile, others race in namespaces of theirs. A round follows from the seed, its number and the
-//! corpus, so it can be played again; if something is wrong, it is made shorter, and printed.
+//! thread is at work, so that the thread knows each answer, and the policies left in the end.
+//! Meanwhile, other threads race in other namespaces. A round follows from the seed, its number and
+//! the corpus, so it can be played again. A round with a wrong answer is made shorter, and printed.
 //!
 //! Needs nothing but the standard library, so that rustc alone builds it.
 
@@ -65,7 +65,7 @@ const ROUND: u64 = 5000;
 /// A round that fails is made shorter for so long at most.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What a round consists of.
+/// The actions of a round.
 fn round(seed: u64, number: u64, corpus: &Corpus, limit: u32) -> Vec<Action> {
     let mut generator = Generator::new(Rng::new(seed, 0, number), corpus, limit);
     let mut messages = 0;
@@ -78,7 +78,7 @@ fn round(seed: u64, number: u64, corpus: &Corpus, limit: u32) -> Vec<Action> {
     actions
 }
 
-/// Plays actions in a new namespace; returns how many of them were played, and what is wrong.
+/// Plays actions in a new namespace; returns the number of those played, and the first failure.
 fn play(
     setting: Setting<'_>,
     actions: &[Action],
@@ -111,7 +111,7 @@ struct Run<'a> {
     setting: Setting<'a>,
     seed: u64,
     corpus: Corpus,
-    /// What company has sent, too.
+    /// With those of company.
     messages: &'a AtomicU64,
     stop: &'a AtomicBool,
     log: KernelLog,
@@ -157,7 +157,7 @@ impl Run<'_> {
                 self.corpus.add(datagram);
             }
             number += 1;
-            // The last of these lines says which round a guest that died was in.
+            // After a guest has died, the last of these lines names its round.
             let count = self.messages.load(Relaxed);
             let rate = count as f64 / start.elapsed().as_secs_f64();
             let code = steps.as_ref().map_or(String::new(), |steps| {
@@ -170,13 +170,13 @@ impl Run<'_> {
     }
 }
 
-/// A round, as far as it went until something was wrong.
+/// A round up to the first failure.
 struct Find {
     actions: Vec<Action>,
     failed: String,
 }
 
-/// Prints what is wrong, as comments to the actions that follow.
+/// Prints a failure, as comments to the actions that follow.
 fn found(text: &str) {
     text.lines().for_each(|line| println!("FIND # {line}"));
 }
@@ -270,7 +270,7 @@ fn run(args: &[String], setting: Setting<'_>) -> Result<bool> {
             "seed {seed} round {next} message {messages}, detach_in_use={detach}"
         ));
         found(&failed);
-        // Now that nobody else has the kernel say anything.
+        // From here on, no other thread causes messages of the kernel.
         run.log.warnings()?;
         print_shortest(setting, actions, &mut run.log);
     }

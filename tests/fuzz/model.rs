@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a namespace should hold, going by the answers to what was asked; and so, what further
-//! answers cannot be.
+//! The policies and defaults of a namespace, as they follow from the answers so far. An answer that
+//! contradicts them is wrong.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -46,7 +46,7 @@ struct Policy {
     values: Vec<u32>,
 }
 
-/// The state of a namespace where nobody else is at work.
+/// The state of a namespace with a single player.
 pub struct Model {
     /// By the order of their creation.
     policies: BTreeMap<u64, Policy>,
@@ -221,8 +221,7 @@ impl Model {
             1 => Some("1 policy is used by rules and was kept".to_string()),
             kept => Some(format!("{kept} policies are used by rules and were kept")),
         };
-        // Not every socket is told. Nor is it told this if the request had something else to be
-        // warned of.
+        // Not every socket gets texts, and a request with another warning gets that one.
         match text {
             Some(text) if text.contains("used by rules") && Some(text) != expected.as_deref() => {
                 Err(format!("{text:?} was said instead of {expected:?}"))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Changes to messages that know nothing, or next to nothing, of what the bytes mean.
+//! Changes to messages without regard to the meaning of their bytes.
 
 use crate::rng::Rng;
 

@@ -25,7 +25,7 @@ pub type Tally = BTreeMap<(u8, i32), u64>;
 
 const RULES: u8 = COMMANDS + 1;
 
-/// What all players share.
+/// The settings that all players share.
 #[derive(Clone, Copy)]
 pub struct Setting<'a> {
     pub tables: &'a Tables,
@@ -33,7 +33,7 @@ pub struct Setting<'a> {
     pub detach_in_use: bool,
 }
 
-/// A dump that is not over yet: the policies that there were, and what it has shown so far.
+/// A dump that is not over: the policies that existed when it began, and those it has shown.
 struct Dump {
     socket: Socket,
     before: Before,
@@ -44,7 +44,7 @@ pub struct Player<'a> {
     setting: Setting<'a>,
     sockets: Vec<Socket>,
     udp: UdpSocket,
-    /// If nobody else is at work in the namespace.
+    /// Only of a player that is alone in the namespace.
     model: Option<Model>,
     dumps: VecDeque<Dump>,
     buffers: Buffers,
@@ -53,7 +53,7 @@ pub struct Player<'a> {
     pub messages: u64,
 }
 
-/// What is wrong, or what does not work.
+/// An answer that is wrong, or a system call that failed.
 fn wrong(text: impl Into<String>) -> Error {
     Error::other(text.into())
 }
@@ -79,7 +79,7 @@ impl<'a> Player<'a> {
         })
     }
 
-    /// A player that is alone in a new namespace, where it knows what each answer has to be.
+    /// A player that is alone in a new namespace, and so can check each answer against a model.
     pub fn alone(setting: Setting<'a>) -> Result<Self> {
         sys::new_namespace()?;
         let mut player = Self::new(setting)?;
@@ -120,7 +120,7 @@ impl<'a> Player<'a> {
                 }
             }
             Action::Packet(protocol, port) => {
-                // Nobody listens, which is fine: what matters is that conntrack sees it.
+                // The port is closed, but conntrack sees the packet.
                 match protocol {
                     6 => drop(TcpStream::connect((Ipv4Addr::LOCALHOST, *port))),
                     _ => drop(self.udp.send_to(b"x", (Ipv4Addr::LOCALHOST, *port))),
@@ -218,7 +218,7 @@ impl<'a> Player<'a> {
         Ok(false)
     }
 
-    /// The end of a round: what is left is as it should be, and all can go.
+    /// The end of a round: checks the policies that are left, and deletes them.
     pub fn finish(&mut self) -> Result<()> {
         while !self.dumps.is_empty() {
             self.dump_end()?;
@@ -249,7 +249,7 @@ fn describe(req: &Request<'_>) -> String {
     )
 }
 
-/// What was received and not yet looked at.
+/// The replies that were received and not yet checked.
 struct Replies<'a> {
     rest: &'a [u8],
     port: u32,
@@ -287,7 +287,7 @@ impl Judge<'_, '_> {
     fn answer(&mut self, replies: &mut Replies<'_>) -> Result<Vec<Object>> {
         let wants_ack = self.req.has(NLM_F_ACK);
         let Some(command) = self.req.command() else {
-            // Not for the module. What is for nobody is acknowledged all the same.
+            // The module does not see this message, but netlink acknowledges it.
             let acked =
                 !wants_ack || matches!(replies.next(self.req)?, Answer::Ack { errno: 0, .. });
             return acked

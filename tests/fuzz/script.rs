@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a round consists of, and how it is written to a file, to be played again.
+//! The actions of a round, and the file format in which they are kept.
 
 use std::{
     fmt,
@@ -25,7 +25,7 @@ pub enum Action {
     Rules(Vec<Rule>),
     /// A packet of a protocol to a port.
     Packet(u8, u16),
-    /// A dump is begun; it goes on later.
+    /// Begins a dump, of which `DumpEnd` reads the rest.
     DumpBegin,
     /// The oldest dump that was begun is read to its end.
     DumpEnd,

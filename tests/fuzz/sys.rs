@@ -170,14 +170,15 @@ impl Iptables {
     /// The pointers in the value must be those that the option asks for.
     pub unsafe fn set(&self, option: c_int, value: &[u8]) -> Result<()> {
         let len = value.len() as c_uint;
-        // SAFETY: The value is valid for its length; the rest is by the caller's promise.
+        // SAFETY: The value is valid for its length. By the safety requirements of this function, the
+        // pointers in it are valid.
         let result =
             unsafe { setsockopt(self.0.as_raw_fd(), 0, option, value.as_ptr().cast(), len) };
         checked(result as isize).map(|_| ())
     }
 }
 
-/// So many bytes of the kernel log say what it is about; the log itself is kept.
+/// At most so many bytes of the kernel log are shown with a failure; the whole log is kept.
 const ENOUGH: usize = 2000;
 
 /// The kernel log, from now on.
@@ -193,8 +194,8 @@ impl KernelLog {
         Ok(Self(file))
     }
 
-    /// What has been said since, as far as it is a warning or worse. The parser of attributes warns
-    /// of what it finds, which is what it is there for.
+    /// The warnings and errors since the last call, except those of the attribute parser, which has
+    /// reason to warn here.
     pub fn warnings(&mut self) -> Result<String> {
         let mut said = String::new();
         let mut record = [0; 8192];
@@ -224,7 +225,7 @@ impl KernelLog {
     }
 }
 
-/// What a thread has run through in the kernel, if the kernel can tell (`CONFIG_KCOV`).
+/// The code that a thread has run in the kernel, if that has `CONFIG_KCOV`.
 pub struct Coverage {
     _file: File,
     area: *mut usize,
@@ -269,7 +270,7 @@ impl Coverage {
         }
     }
 
-    /// Forgets what was recorded.
+    /// Drops the addresses recorded so far.
     pub fn clear(&mut self) {
         // SAFETY: The first word is the number of those that follow.
         unsafe { self.area.write_volatile(0) };
@@ -277,7 +278,8 @@ impl Coverage {
 
     /// The addresses that were recorded.
     pub fn addresses(&self) -> &[usize] {
-        // SAFETY: As above; the kernel writes only while this thread is in a system call.
+        // SAFETY: The first word is the number of those that follow, all within the mapping. The
+        // kernel writes only while this thread is in a system call.
         unsafe {
             let count = self.area.read_volatile().min(Self::WORDS - 1);
             std::slice::from_raw_parts(self.area.add(1), count)

@@ -29,7 +29,7 @@ pub struct Request<'a> {
     pub at: usize,
 }
 
-/// What the kernel makes of a datagram.
+/// The messages that the kernel finds in a datagram.
 pub fn requests(datagram: &[u8]) -> impl Iterator<Item = Request<'_>> {
     let mut next = 0;
     std::iter::from_fn(move || {

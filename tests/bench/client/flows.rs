@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What tracked flows have to do with the cost of deleting policies.
+//! The cost of deleting policies beside tracked flows.
 
 use std::{
     io::{Error, Result},

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One request, for somebody who watches what the kernel makes of it.
+//! One request, for `make profile` to follow.
 
 use std::io::{Error, Result};
 
