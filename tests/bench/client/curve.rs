@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What commands, dumps and hooks cost as the table grows.
+//! The cost of commands, dumps and hooks as the table grows.
 
 use std::{
     fs,
@@ -95,26 +95,27 @@ fn dumps(client: &mut Client, size: usize) -> Result<()> {
     Ok(())
 }
 
-/// The pair of hooks, inside the kernel: by the names of all policies, which is about memory and its
-/// caches, and by the same few; and the time of a chain of loads in as much memory.
+/// The pair of hooks, inside the kernel: by the names of all policies, which is about memory and
+/// its caches, and by the same few; and the time of a chain of loads in as much memory.
 fn hooks(size: usize) -> Result<()> {
     if fs::metadata(HOOKS).is_err() {
         return Ok(());
     }
     for (name, names) in [("hooks", size), ("hooks-few", 64.min(size)), ("floor", 0)] {
-        // More calls where one does not take long, in a table that is no list.
         let first = nanoseconds(size, 250, names)?;
-        let calls = (5e6 / first) as usize;
+        // As many calls as names, or more, unless each takes long, in a table that is a list.
+        let calls = (1e7 / first) as usize;
         let time = match calls {
             ..=250 => first,
-            _ => nanoseconds(size, calls.min(100_000), names)?,
+            251..5000 => nanoseconds(size, calls, names)?,
+            _ => nanoseconds(size, calls.max(size).min(100_000), names)?,
         };
         figure(name, size, time);
     }
     Ok(())
 }
 
-/// What one of `calls` takes; with `names` 0, one step of the chain.
+/// The time of one of `calls`, or, with `names` 0, of one step of the chain.
 fn nanoseconds(size: usize, calls: usize, names: usize) -> Result<f64> {
     fs::write(HOOKS, format!("{size} {calls} {names}"))?;
     let picoseconds: u64 = fs::read_to_string(HOOKS)?
