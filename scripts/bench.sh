@@ -4,18 +4,18 @@
 # make bench: this module beside the C module of the same kernel, measured in
 # turns. Nearly everything is counted in instructions, in a guest whose clock
 # advances by one for each, so other load on the machine does no harm. Prints a
-# table in Markdown that says of each bound whether it holds.
+# table in Markdown with each bound, and whether it holds.
 #
 # usage: bench.sh [profile]
 #
-# "profile" tells instead which functions the instructions of a request are in.
+# "profile" prints instead the functions that the instructions of a request are in.
 #
 # FULL=1     larger tables of the C module, and figures of the real processor, by
 #            means of user-mode Linux
 # UPDATE=1   puts the results into docs/
 # PAIRS=3, WALL_PAIRS=15  how often both modules take turns, where instructions are
 #            counted, and where the clock on the wall is read
-# SEED=1     what the guests' processors make their random numbers from
+# SEED=1     the seed of the guests' processors for random numbers
 
 . "$(dirname "$0")/lib.sh"
 . "$TOP/scripts/tools.sh"
@@ -43,8 +43,8 @@ build_for() {
 	echo "$modules"
 }
 
-# watch NAME COMMAND...: runs a guest, with its console in a file, and tells how
-# far it is
+# watch NAME COMMAND...: runs a guest, with its console in a file, and shows its
+# progress
 watch() {
 	local name=$1 console=$results/$1.console
 	shift
@@ -78,7 +78,7 @@ profile() {
 kdir=$("$TOP/scripts/kernel.sh" bench) || exit
 need_build_tools
 modules=$(build_for "$kdir") || exit
-# The same without tracepoints, to see what they cost while they are off.
+# The same without tracepoints, for the cost of those that are off.
 untraced=$("$TOP/scripts/module.sh" "$kdir" NO_TRACE=1) || exit
 mkdir -p "$modules/untraced"
 cp "$untraced/nfnetlink_cttimeout_rust.ko" "$modules/untraced/"
@@ -100,7 +100,7 @@ if [ -n "${FULL:-}" ]; then
 	uml_modules=$(build_for "$uml" ARCH=um KRUSTFLAGS=-Crelocation-model=static) || exit
 	native=(timeout 3600 "$uml/linux" mem=256M con=null con0=fd:0,fd:1 root=/dev/root
 		rootfstype=hostfs rootflags=/ "init=$guest" -- native "$uml_modules")
-	# What it takes for memory is a file, in /dev/shm unless there is too little room.
+	# Its memory is a file, in /dev/shm unless that has too little room.
 	[ "$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1)" -gt 400000 ] 2>/dev/null || export TMPDIR=$results
 	# Not every container lets a process trace another. Better now than in the end.
 	watch native-try "${native[@]}" 0 1 1 </dev/null
@@ -116,6 +116,7 @@ flows=$!
 watch curve "${vm[@]}" -i "$kdir" "$guest" curve "$modules" "$PAIRS" "$MEMORY_AT" "$C_SIZES" "$RUST_SIZES" &
 wait "$!" && wait "$flows" || exit
 watch race "${vm[@]}" -c 2 "$kdir" "$guest" race "$modules" "$WALL_PAIRS" 500
+watch neighbours "${vm[@]}" -c 2 "$kdir" "$guest" neighbours "$modules" "$WALL_PAIRS" 500 "$PAIRS"
 if [ -n "${FULL:-}" ]; then
 	watch native "${native[@]}" "$WALL_PAIRS" 1,10,100,1000,10000 "$RUST_SIZES" </dev/null
 	# Here, the C module can be filled further in reasonable time. 100,000 policies
@@ -127,8 +128,9 @@ for module in nfnetlink_cttimeout nfnetlink_cttimeout_rust; do
 	"llvm-size-$LLVM_MAJOR" -A "$modules/$module.ko" >"$results/$module.sections"
 	"llvm-nm-$LLVM_MAJOR" -S -C --defined-only "$modules/$module.ko" >"$results/$module.symbols"
 done
+python3 "$TOP/scripts/size.py" >"$results/size" || exit
 {
-	echo "Linux $("${KMAKE[@]}" -s -C "$kdir" kernelrelease), $("$RUSTC" --version | cut -d' ' -f1,2)," \
+	echo "Commit $(git -C "$TOP" describe --always --dirty 2>/dev/null || echo unknown). Linux $("${KMAKE[@]}" -s -C "$kdir" kernelrelease), $("$RUSTC" --version | cut -d' ' -f1,2)," \
 		"clang $LLVM_MAJOR; QEMU $(qemu-system-x86_64 --version | sed -n "s/.*version \([0-9.]*\).*/\1/p"), machine with $(nproc) CPUs; seed $SEED."
 	echo "Each figure is the median of $PAIRS runs, $WALL_PAIRS where it depends on a clock. Measured in $(((SECONDS - start + 59) / 60)) min: make bench${FULL:+ FULL=1}."
 } >"$results/setup"

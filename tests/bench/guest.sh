@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Inside the virtual machine: measures the C module and this one in turns, and
-# prints raw figures. A line "RUN MODULE PAIR" says whose figures follow.
+# prints raw figures. A line "RUN MODULE PAIR" names the module of those that follow.
 #
 # usage: guest.sh curve DIR PAIRS MEMORY_AT C_SIZES RUST_SIZES
 #        guest.sh flows DIR PAIRS FLOWS NAMESPACES
 #        guest.sh race DIR PAIRS MILLISECONDS
+#        guest.sh neighbours DIR PAIRS MILLISECONDS RUNS
 #        guest.sh native DIR PAIRS C_SIZES RUST_SIZES
 #        guest.sh profile DIR 1
 #
@@ -52,8 +53,12 @@ curve() {
 	try "$client" curve 101 "$1" ${sizes//,/ }
 }
 
-# zones POLICIES MODULE: what Open vSwitch makes of so many policies
-zones() { try "$client" zones $(($1 / 6)); }
+# zones POLICIES MODULE: the policies of Open vSwitch, so many, and those of all zones
+# that there can be, which would take the C module hours
+zones() {
+	try "$client" zones $(($1 / 6))
+	[ "$2" = $c ] || try "$client" zones 65535
+}
 
 # untraced: this module without tracepoints
 untraced() {
@@ -71,6 +76,34 @@ race() {
 	try "$client" flood 5000 10.99.0.100
 	try "$client" race "$1" 10 1
 	try "$client" forget
+}
+
+# neighbours MILLISECONDS MODULE: two namespaces at work at the same time. The C module
+# takes n^2 / 2 steps to fill a table, so it gets a smaller one.
+neighbours() {
+	local size sizes="1000 10000"
+	[ "$2" = $rust ] || sizes=1000
+	try "$client" two "$1"
+	for size in $sizes; do
+		try "$client" pair "$1" "$size"
+	done
+}
+
+# flushes MODULE: a neighbour of a namespace that flushes its table
+flushes() {
+	local policies=200000
+	[ "$1" = $rust ] || policies=10000
+	try "$client" wait $policies
+}
+
+# ends MODULE: the end of an empty namespace, alone, and at the same time as that of a
+# full one; and that of a full one
+ends() {
+	local policies=1000000
+	[ "$1" = $rust ] || policies=10000
+	try "$client" end end-alone $policies 0 0
+	try "$client" end end-beside $policies 0 $policies
+	try "$client" end end-full $policies $policies 0
 }
 
 # flood FLOWS POLICY...: lets flows use the policies, each as many
@@ -156,6 +189,11 @@ flows)
 race)
 	try network
 	in_turns "$pairs" race "$1"
+	;;
+neighbours)
+	in_turns "$pairs" neighbours "$1"
+	in_turns "$2" flushes
+	in_turns "$2" ends
 	;;
 profile)
 	try insmod "$dir/hookbench.ko"

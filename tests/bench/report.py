@@ -4,8 +4,9 @@
 
 usage: report.py DIRECTORY
 
-DIRECTORY holds the consoles of the guests (curve, flows, race and, after a full
-run, native and native-large), and what scripts/bench.sh wrote about the two modules.
+DIRECTORY holds the consoles of the guests (curve, flows, race, neighbours and, after
+a full run, native and native-large), and what scripts/bench.sh wrote about the two
+modules and their source.
 """
 
 import os
@@ -19,12 +20,21 @@ COMMANDS = "create", "get", "replace", "delete"
 CURVES = (("create", "create"), ("get", "get"), ("replace", "replace"), ("delete", "delete"),
           ("default-get", "default-get"), ("dump", "dump, per policy"), ("hooks", "find and put, by a rule"),
           ("hooks-few", "find and put, of the same 64"))
-# In user-mode Linux, a system call takes so long that the commands tell nothing.
+# In user-mode Linux, system calls take too long for figures of commands.
 NATIVE_CURVES = CURVES[5:]
+FLOOR = "floor", "chain of loads"
+FLOOR_IS = """The policies are looked up in random order. With many, a lookup loads four cache lines that are
+not in the cache: the bucket of the hash table, the two lines of the object that hold the name and
+the hash links, and the object's first, when the reference is put. Three of these loads wait for
+one another, as the two lines are loaded at the same time. The chain of loads is this: for as many
+objects of 192 bytes, in the same order, a bucket, a line of the object that it points to, and the
+object's first, which decides on the next bucket. It hashes nothing, compares nothing, and counts
+no references.
+"""
 
 
 class Bound:
-    """A row of the table: values, one for each pair, and what they must not pass."""
+    """A row of the table: values, one for each pair, and their limit."""
 
     def __init__(self, title, basis, values, limit, least=False, unit=""):
         self.title, self.basis, self.values = title, basis, sorted(values)
@@ -78,12 +88,16 @@ def curve_bounds(curve):
     yield against_itself(curve, "dump, per policy", "dump", largest, 1000, 1.2)
 
 
-def hook_bounds(figures, title):
+def hook_bounds(figures, title, one, with_floor):
+    """`one`: the bound with one policy."""
     for size in figures.common("hooks"):
-        yield against_c(figures, title, "hooks", size, 1.25 if size == 1 else 1.0)
+        yield against_c(figures, title, "hooks", size, one if size == 1 else 1.0)
     largest = figures.sizes(RUST, "hooks")[-1]
-    yield against_itself(figures, f"{title}, of the same 64", "hooks-few", largest, 1, 1.5)
-    yield against_itself(figures, f"{title}, of 4,096", "hooks", largest, 1, 1.5)
+    yield Bound(f"{title}, the same 64 of {largest:,} policies", f"64 of {largest:,} / 100 policies",
+                ratios(figures.all(RUST, "hooks-few", largest), figures.all(RUST, "hooks", 100)), 1.5)
+    if with_floor:
+        yield Bound(f"{title}, random among {largest:,} policies", "Rust / chain of loads",
+                    ratios(figures.all(RUST, "hooks", largest), figures.all(RUST, "floor", largest)), 1.5)
 
 
 def flow_bounds(flows):
@@ -108,6 +122,28 @@ def race_bounds(race):
             yield against_c(race, f"{name} by {text}, throughput", f"race-{name}{suffix}", 10, limit, True)
 
 
+def neighbour_bounds(figures):
+    """Two namespaces at work at the same time."""
+    for size in figures.sizes(RUST, "wait-flush"):
+        longest = figures.all(RUST, "wait-beside", size)
+        title = f"longest create and delete beside a flush of {size:,}"
+        yield Bound(title, "beside / the flush", ratios(longest, figures.all(RUST, "wait-flush", size)), 0.1)
+        yield Bound(title, "beside / alone", ratios(longest, figures.all(RUST, "wait-alone", size)), 3.0)
+    size = figures.sizes(RUST, "pair-beside")[-1]
+    for suffix, text in ("", "mean"), ("-99", "99th percentile"):
+        yield Bound(f"create and delete beside a table of {size:,} that is filled and flushed, {text}",
+                    "beside / alone", ratios(figures.all(RUST, f"pair-beside{suffix}", size),
+                                             figures.all(RUST, f"pair-alone{suffix}", size)), 1.3)
+    yield Bound("create and delete in two namespaces, throughput", "two / one",
+                ratios(figures.all(RUST, "pairs-two", 1), figures.all(RUST, "pairs-one", 1)), 1.9, True)
+
+
+def load_bound(curve):
+    size = curve.sizes(RUST, "load")[-1]
+    return Bound(f"loading {size:,} policies, per policy", "all / the first 1,000",
+                 ratios(curve.all(RUST, "load", size), curve.all(RUST, "load-first", size)), 1.15)
+
+
 def memory_bounds(curve, flows):
     for name, text in ("memory", "all TCP"), ("memory-zones", "as Open vSwitch makes them"):
         for size in curve.common(name):
@@ -115,9 +151,8 @@ def memory_bounds(curve, flows):
                         [a - b for a, b in zip(curve.all(RUST, name, size), curve.all(C, name, size))],
                         16, unit=" bytes")
     for size in flows.common("namespace"):
-        yield Bound(f"memory of an idle namespace, {size:,} of them", "Rust - C",
-                    [a - b for a, b in zip(flows.all(RUST, "namespace", size), flows.all(C, "namespace", size))],
-                    32, unit=" bytes")
+        yield Bound(f"memory of an idle namespace, {size:,} of them", "Rust",
+                    flows.all(RUST, "namespace", size), 128, unit=" bytes")
 
 
 def bounds_table(bounds):
@@ -141,32 +176,76 @@ def curve_table(figures, curves, digits):
     print()
 
 
+class Rows:
+    """A table of absolute figures, with a column for C and one for Rust."""
+
+    def __init__(self, c="C", rust="Rust"):
+        print(f"| | {c} | {rust} |\n| --- | --- | --- |")
+
+    def row(self, figures, name, sizes, title, unit=1.0):
+        """Prints a figure in a unit, for each module at a size of its own."""
+        cells = [f"{figures.middle(m, name, size) / unit:,.{0 if unit == 1.0 else 2}f}"
+                 if figures.all(m, name, size) else "" for m, size in zip((C, RUST), sizes)]
+        print(f"| {title} | {cells[0]} | {cells[1]} |")
+
+    def rows(self, figures, name, title, unit=1.0):
+        """The same for each size, which is part of the title."""
+        for size in sorted({*figures.sizes(C, name), *figures.sizes(RUST, name)}):
+            self.row(figures, name, (size, size), title.format(size), unit)
+
+
 def other_figures(flows, race, curve):
     """The absolute figures that the bounds came from."""
-    print("| | C | Rust |\n| --- | --- | --- |")
-    rows = []
+    table = Rows()
     for name, text in (("delete-unused", "delete of a policy no flow uses, beside {:,} flows"),
                        ("delete-used", "delete of a policy {:,} flows use"),
                        ("flush", "flush of {:,} policies"),
                        ("flush-flows", "flush of {:,} policies, 5 of them used by flows")):
-        sizes = sorted(set(flows.sizes(C, name)) | set(flows.sizes(RUST, name)))
-        rows += [(flows, name, size, text.format(size) + ", instructions") for size in sizes]
+        table.rows(flows, name, text + ", instructions")
     for name in ("race-get", "race-default-get"):
         for suffix, text in (("", ""), ("-writer", " beside a writer and 5,000 flows")):
-            rows.append((race, name + suffix, 10, f"{name[5:]} by 2 clients{text}, per second (emulated)"))
+            table.row(race, name + suffix, (10, 10), f"{name[5:]} by 2 clients{text}, per second (emulated)")
+    table.rows(curve, "load-first", "the first 1,000 of {:,} policies, many in a send, each, instructions")
+    table.rows(curve, "load", "all {:,} policies, each, instructions")
     for name, text in ("memory", "all TCP"), ("memory-zones", "as Open vSwitch makes them"):
-        for size in curve.sizes(RUST, name):
-            rows.append((curve, name, size, f"memory of a policy, of {size:,}, {text}, bytes"))
-    for size in flows.sizes(RUST, "namespace"):
-        rows.append((flows, "namespace", size, "memory of an idle namespace, bytes"))
-    for figures, name, size, title in rows:
-        cells = [f"{figures.middle(m, name, size):,.0f}" if figures.all(m, name, size) else "" for m in (C, RUST)]
-        print(f"| {title} | {cells[0]} | {cells[1]} |")
+        table.rows(curve, name, f"memory of a policy, of {{:,}}, {text}, bytes")
+    for size in curve.sizes(RUST, "memory-zones")[-1:]:
+        table.row(curve, "memory-zones", (size, size), f"memory of all {size:,} policies of Open vSwitch, MiB",
+                  (1 << 20) / size)
+    table.rows(flows, "namespace", "memory of an idle namespace, bytes")
     print()
 
 
+def of_own_sizes(figures, names):
+    """A table of times for each module at the size that it was measured at."""
+    sizes = [figures.sizes(module, names[0][0])[-1] for module in (C, RUST)]
+    table = Rows(*(f"{label}, {count(size)}" for label, size in zip(("C", "Rust"), sizes)))
+    for name, text in names:
+        table.row(figures, name, sizes, f"{text}, ms", 1e6)
+    print()
+
+
+def neighbour_figures(figures):
+    """The absolute figures behind the bounds on neighbours."""
+    table = Rows()
+    for size in figures.sizes(RUST, "pair-beside"):
+        for suffix, text in ("", "mean"), ("-99", "99th percentile"):
+            table.row(figures, f"pair-alone{suffix}", (size, size), f"create and delete alone, {text}, us", 1e3)
+            table.row(figures, f"pair-beside{suffix}", (size, size),
+                      f"beside a table of {size:,} that is filled and flushed, {text}, us", 1e3)
+    table.row(figures, "pairs-one", (1, 1), "create and delete in one namespace, per second")
+    table.row(figures, "pairs-two", (1, 1), "create and delete in two namespaces, per second")
+    print()
+    of_own_sizes(figures, (("wait-flush", "flush of all"),
+                           ("wait-beside", "longest create and delete meanwhile in another namespace"),
+                           ("wait-alone", "longest create and delete in as much time without the flush")))
+    of_own_sizes(figures, (("end-full", "end of a namespace with that many"),
+                           ("end-alone", "end of an empty namespace"),
+                           ("end-beside", "end of an empty namespace, right after the last process of the full one")))
+
+
 def trace_table(curve):
-    """What the tracepoints cost while they are off."""
+    """The cost of tracepoints that are off."""
     print("| | with tracepoints, off | without |\n| --- | --- | --- |")
     for name, title in CURVES:
         for size in curve.sizes("untraced", name):
@@ -194,18 +273,19 @@ def plot(directory, name, heading, figures, curves, unit):
 
 def main():
     directory = sys.argv[1]
-    curve, flows, race, native, large = (
+    curve, flows, race, neighbours, native, large = (
         Figures(os.path.join(directory, f"{name}.console"))
-        for name in ("curve", "flows", "race", "native", "native-large"))
+        for name in ("curve", "flows", "race", "neighbours", "native", "native-large"))
     with open(os.path.join(directory, "setup")) as setup:
-        print("# What it costs, beside the C module\n\n" + setup.read())
-    bounds = [*curve_bounds(curve), *flow_bounds(flows), *race_bounds(race), *memory_bounds(curve, flows)]
+        print("# Costs, beside the C module\n\n" + setup.read())
+    bounds = [*curve_bounds(curve), load_bound(curve), *flow_bounds(flows), *race_bounds(race),
+              *neighbour_bounds(neighbours), *memory_bounds(curve, flows)]
     if native.values:
-        bounds += hook_bounds(native, "find and put, on the real processor")
+        bounds += hook_bounds(native, "find and put, on the real processor", 0.75, True)
         bounds += [against_c(large, "dump, on the real processor", "dump", size, 1.0)
                    for size in large.common("dump")]
     else:
-        bounds += hook_bounds(curve, "find and put, by a rule")
+        bounds += hook_bounds(curve, "find and put, by a rule", 1.25, False)
     bounds_table(bounds)
 
     print("A replace under traffic is not a matter of cost: the selftest cttimeout_replace shows that\n"
@@ -217,15 +297,24 @@ def main():
     plot(directory, "bench.svg", "Instructions by number of policies", curve, CURVES, "instructions")
     if native.values:
         print("Nanoseconds on the real processor, in user-mode Linux:\n")
-        curve_table(native, NATIVE_CURVES, 1)
+        curve_table(native, (*NATIVE_CURVES, FLOOR), 1)
+        print(FLOOR_IS)
         print("![curves](bench-native.svg)\n")
         plot(directory, "bench-native.svg", "Nanoseconds by number of policies", native, NATIVE_CURVES, "ns")
     print("## Flows, readers and memory\n")
     other_figures(flows, race, curve)
+    print("## Neighbours\n\nTwo CPUs, emulated, one for each namespace. In the table that is filled and flushed over and "
+          "over,\npolicies are made 100 in a send. The C module takes n² / 2 steps to fill a table, so it gets "
+          "smaller\nones. The end of a namespace is the time from its last process's exit to the end of "
+          "`cleanup_net()`,\nwhich handles one batch of namespaces at a time: one that ends a moment after "
+          "another waits for that.\n")
+    neighbour_figures(neighbours)
     print("## Tracepoints\n\nInstructions; the module was built without any for the second column.\n")
     trace_table(curve)
-    print("## Size of the modules\n")
+    print("## Size\n")
     text_table(directory)
+    with open(os.path.join(directory, "size")) as size:
+        print(size.read(), end="")
 
 
 if __name__ == "__main__":

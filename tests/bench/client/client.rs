@@ -91,7 +91,7 @@ impl Client {
     }
 
     /// Receives a datagram, and calls `each` with the type and the body of its messages until that
-    /// returns true; tells whether it did.
+    /// returns true; returns whether it did.
     fn receive(&mut self, mut each: impl FnMut(u16, &[u8]) -> Result<bool>) -> Result<bool> {
         let mut rest = self.socket.receive(&mut self.buffer, 0)?;
         while rest.len() >= 16 {

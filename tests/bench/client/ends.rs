@@ -2,8 +2,8 @@
 
 //! How long the end of a namespace takes, with and without another that ends at the same time.
 //!
-//! The kernel counts a namespace until `cleanup_net()` is over, its last step. So in a user namespace
-//! that may have one, it is over when the next can be made.
+//! The kernel counts a namespace until the last step of `cleanup_net()`. So in a user namespace that
+//! may have one, the end is over when the next can be made.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ use crate::{
     netlink::{unshare, CLONE_NEWNET, CLONE_NEWUSER, TCP}, //
 };
 
-/// The last process of a namespace with that many policies, until the other end of its input closes.
+/// The last process of a namespace with that many policies, until its input ends.
 pub fn hold(policies: usize) -> Result<()> {
     unshare(CLONE_NEWNET)?;
     Client::new()?.fill(0..policies, |_| TCP)?;
@@ -49,8 +49,8 @@ fn end(mut child: Child) -> Result<()> {
     }
 }
 
-/// The time from the last process's exit to the end of `cleanup_net()`, of a namespace with `policies`,
-/// beside one with `others`, if any, that ends just before.
+/// The time from the last process's exit to the end of `cleanup_net()`, of a namespace with
+/// `policies`, beside one with `others`, if any, that ends just before.
 pub fn run(name: &str, n: usize, policies: usize, others: usize) -> Result<()> {
     let other = match others {
         0 => None,

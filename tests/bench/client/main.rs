@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What `make bench` runs inside the guest: makes policies, flows and namespaces, and times what
-//! the module does.
+//! The client of `make bench` inside the guest: makes policies, flows and namespaces, and measures
+//! the time that the module takes.
 //!
 //! Each figure is printed as a line "FIGURE NAME N VALUE". Times are in nanoseconds; in a guest
 //! whose clock counts instructions, those are instructions, system call and this client included.
@@ -23,7 +23,7 @@ use std::io::{Error, Result};
 
 const USAGE: &str = "usage:
   client curve ROUNDS MEMORY_AT N...      commands, dumps and hooks with N policies, growing
-  client zones COUNT                      memory and time of the policies of so many Open vSwitch zones
+  client zones COUNT                      memory and time of policies, for Open vSwitch zones
   client unused ROUNDS FLOWS              delete of a policy that none of FLOWS flows uses
   client create INDEX...                  UDP policies
   client delete INDEX                     one, and how long it takes
@@ -35,7 +35,7 @@ const USAGE: &str = "usage:
   client wait N                           longest create and delete beside the flush of N policies
   client pair MILLISECONDS N              create and delete beside the filling of a table with N
   client two MILLISECONDS                 create and delete in one namespace, and in two at once
-  client end NAME N OWN OTHERS            end of a namespace with OWN policies, beside one with OTHERS
+  client end NAME N OWN OTHERS            end of one with OWN policies, beside one with OTHERS
   client hold N                           a namespace with N policies, until the input ends
   client race MILLISECONDS N WRITER       gets by 2 threads; WRITER (0 or 1) more that write
   client namespaces COUNT MODULE.ko...    what an idle namespace costs with each module

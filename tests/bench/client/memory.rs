@@ -16,7 +16,7 @@ use crate::{
     netlink::{unshare, CLONE_NEWNET, ICMP, TCP, UDP}, //
 };
 
-/// What the kernel's allocators have handed out, in bytes.
+/// The memory that the kernel's allocators have handed out, in bytes.
 pub struct Memory {
     /// Objects of kmalloc().
     objects: f64,
@@ -25,7 +25,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Reads the numbers when what was freed is really free.
+    /// Reads the numbers once all freed memory has been returned.
     pub fn settled() -> Result<Self> {
         // kfree_rcu() collects for up to five seconds.
         thread::sleep(Duration::from_secs(6));
@@ -46,7 +46,7 @@ impl Memory {
             };
             // name active_objs num_objs objsize objperslab pagesperslab : tunables ... : slabdata
             // active_slabs num_slabs sharedavail
-            // What the modules take comes from these; the others belong to other parts of the kernel.
+            // The modules allocate from these, and other parts of the kernel from the others.
             if line.starts_with("kmalloc-") {
                 objects += number(1)? * number(3)?;
             }
@@ -70,8 +70,8 @@ impl Memory {
     }
 }
 
-/// What a policy takes, in memory and in time, of those that Open vSwitch makes for `count` zones: six
-/// for each, as many for each of three protocols; and the time of each of the first thousand.
+/// Memory and time of a policy, of those that Open vSwitch makes for `count` zones: six for each,
+/// two for each of three protocols; and the time of each of the first thousand.
 pub fn zones(count: usize) -> Result<()> {
     let mut client = Client::new()?;
     let before = Memory::settled().and_then(|_| Memory::settled())?;
@@ -87,8 +87,8 @@ pub fn zones(count: usize) -> Result<()> {
     client.request(&flush()).map(|_| ())
 }
 
-/// What a namespace without policies costs: what loading the module takes with `count` namespaces,
-/// less what it takes with one.
+/// The memory of a namespace without policies: that of loading the module with `count` namespaces,
+/// less that of loading it with one.
 pub fn namespaces(count: usize, modules: &[String]) -> Result<()> {
     let mut alone = Vec::new();
     for module in modules {
@@ -107,7 +107,7 @@ pub fn namespaces(count: usize, modules: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// What loading a module takes: the median of three times, after one that sets things up.
+/// The memory that loading a module takes: the median of three, after one that sets things up.
 fn load(module: &str) -> Result<f64> {
     let run = |program: &str| match Command::new(program).arg(module).status()?.success() {
         true => Ok(()),

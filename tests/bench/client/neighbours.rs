@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a namespace feels of another one's work, on two CPUs: its neighbour creates and deletes a
-//! policy over and over.
+//! Two namespaces at work at the same time, each on a CPU: one does some work, and its neighbour
+//! creates and deletes a policy over and over.
 
 use std::{
     ffi::c_int,
@@ -28,8 +28,8 @@ fn stay_on(cpu: usize) -> Result<()> {
     checked(unsafe { sched_setaffinity(0, 8, &mask) } as isize).map(|_| ())
 }
 
-/// Creates and deletes policies on a CPU until it is told to stop; returns the times of the pairs, in
-/// nanoseconds.
+/// Creates and deletes policies on a CPU until `stop` returns true; returns the times of the pairs,
+/// in nanoseconds.
 fn pairs(client: &mut Client, cpu: usize, stop: impl Fn() -> bool) -> Result<Vec<u64>> {
     stay_on(cpu)?;
     let (create, delete) = (create(0, TCP), delete(0));
@@ -73,14 +73,14 @@ fn beside<T: Send>(
     })
 }
 
-/// The longest pair while another namespace flushes that many policies, and in as much time without.
+/// The longest pair while another namespace flushes policies, and in as much time without.
 pub fn wait(policies: usize) -> Result<()> {
     let (mut other, mut neighbour) = (Client::in_new_namespace()?, Client::in_new_namespace()?);
     other.fill(0..policies, |_| TCP)?;
     let (flush, times) = beside(&mut neighbour, || other.request(&flush()))?;
     figure("wait-flush", policies, flush as f64);
     figure("wait-beside", policies, times[times.len() - 1] as f64);
-    // What was flushed is freed for some seconds.
+    // The kernel takes some seconds to free the flushed policies.
     thread::sleep(Duration::from_secs(7));
     let times = pairs_for(&mut neighbour, 1, Duration::from_nanos(flush))?;
     figure("wait-alone", policies, times[times.len() - 1] as f64);
