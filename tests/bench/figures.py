@@ -71,7 +71,7 @@ def groups(path):
             own = re.search(r"nfnetlink_cttimeout_rust(?:_main)?::(\w+(?:::\w+)?)", name)
             if own:
                 part = own[1]
-                part = part if part.split("::")[0] in ("cttimeout", "net", "sync") else "module, str, main"
+                part = part if part.split("::")[0] in ("conntrack", "cttimeout", "net", "sync") else "the other files"
             elif name.startswith("cttimeout_helper_"):
                 part = "helpers.c: inline functions of the kernel"
             else:

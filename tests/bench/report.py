@@ -24,12 +24,12 @@ CURVES = (("create", "create"), ("get", "get"), ("replace", "replace"), ("delete
 NATIVE_CURVES = CURVES[5:]
 FLOOR = "floor", "chain of loads"
 FLOOR_IS = """The policies are looked up in random order. With many, a lookup loads four cache lines that are
-not in the cache: the bucket of the hash table, the two lines of the object that hold the name and
-the hash links, and the object's first, when the reference is put. Three of these loads wait for
-one another, as the two lines are loaded at the same time. The chain of loads is this: for as many
-objects of 192 bytes, in the same order, a bucket, a line of the object that it points to, and the
-object's first, which decides on the next bucket. It hashes nothing, compares nothing, and counts
-no references.
+not in the cache: the bucket of the hash table, the line with the object's name and hash links, the
+line with its count of users, and, when the reference is put, the object's first. Three of these
+loads wait for one another, as the processor loads the second and the third at the same time. The
+chain of loads is this: for as many objects of 192 bytes, in the same order, a bucket, two lines of
+the object that it points to, and the object's first, from which the next bucket follows. It hashes
+nothing, compares nothing, and counts no references.
 """
 
 

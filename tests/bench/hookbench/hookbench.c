@@ -29,16 +29,17 @@ typedef char policy_name[CTNL_TIMEOUT_NAME_MAX];
 /*
  * As large as the object of a TCP policy, and in the same slab cache. A lookup
  * loads from four cache lines that are not in the cache yet if the table is large:
- * the bucket; the two that the object's key and hash links are in; and the object's
- * first, in timeout_put(). The two are loaded at the same time, and the last waits
- * for the atomic operation that takes the reference, so three loads wait for one
- * another. The pointer to the table, its head, and the counter of the module's
- * references are always in the cache.
+ * the bucket; the line with the object's name and hash links, and the one with its
+ * count of users; and the object's first line, in timeout_put(). The processor
+ * loads the second and the third at the same time. The last has to wait for the
+ * atomic operation on the count. So three loads wait for one another. The pointer
+ * to the table, its head, and the count of the module's references are always in
+ * the cache.
  */
 struct link {
 	unsigned long first ____cacheline_aligned;
+	unsigned long users ____cacheline_aligned;
 	struct link *self ____cacheline_aligned;
-	unsigned char rest[L1_CACHE_BYTES] ____cacheline_aligned;
 };
 
 static_assert(sizeof(struct link) == 192);
@@ -90,20 +91,19 @@ static unsigned int bucket_of(const struct bench *b, unsigned int policy)
 	return (policy * 2654435761U) & (b->buckets - 1);
 }
 
-/* The chain: the bucket, the link, its first line; the next bucket follows from that. */
+/* The chain: the bucket, two lines of the link, its first line, and from all the next bucket. */
 static noinline u64 follow_links(const struct bench *b, unsigned int calls,
 				 unsigned int *at)
 {
 	u64 start = ktime_get_ns();
 	unsigned int i, n = *at;
-	unsigned long next = 0;
+	unsigned long next = 0;		/* always, which only the loads tell */
 
 	for (i = 0; i < calls; i++) {
-		struct link *link;
+		struct link *link = READ_ONCE(b->table[bucket_of(b, b->order[n] + next)]);
+		unsigned long users = READ_ONCE(link->users);
 
-		link = READ_ONCE(b->table[bucket_of(b, b->order[n] + next)]);
-		link = READ_ONCE(link->self);
-		next = READ_ONCE(link->first);	/* 0, which only this load tells */
+		next = READ_ONCE(READ_ONCE(link->self)[users].first);
 		if (++n == b->count)
 			n = 0;
 	}
