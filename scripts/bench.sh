@@ -107,7 +107,7 @@ if [ -n "${FULL:-}" ]; then
 fi
 start=$SECONDS
 
-say "==> measuring (about ${FULL:+1}4 min; consoles: $results)"
+say "==> measuring (about ${FULL:+1}8 min; consoles: $results)"
 vm=("$TOP/scripts/vm.sh" -q "-seed $SEED" -t 7200)
 # Two guests that count instructions do not disturb each other.
 watch flows "${vm[@]}" -i "$kdir" "$guest" flows "$modules" "$PAIRS" "$FLOWS" "$NAMESPACES" &
