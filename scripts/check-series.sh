@@ -1,21 +1,19 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# make check-series: makes the patch series, applies it to the kernel source as it is,
-# and builds the kernel after each patch, without a warning, and its Rust parts with
-# options off that the patches depend on; then lets clippy and rustdoc look at it,
-# boots it with the module built in and as a module, and runs the series' selftests
-# as the kernel runs its own. Prints KTAP.
+# make check-series: writes the patches, applies them to the kernel source, builds the kernel
+# after each, without a warning, and with other options; lets clippy look at the result; boots
+# it with the module built in, and with the module and conntrack as modules; and runs the
+# selftests there as the kernel runs its own. Prints KTAP.
 #
-# The kernel is the "builtin" one of kernel.sh, in whose directory all this is done:
-# first as it was, then with one patch after the other. KDIR= names another, built
-# in a copy of the source that may be changed; KSRC= is the source as it is then.
+# The kernel is the "builtin" one of kernel.sh, in whose directory all this is done: first
+# without the module, then with one patch after the other. KDIR= names another, built in a
+# copy of the source that may be changed. KSRC= names the source without the module.
 #
-# usage: check-series.sh [patches|options|lint|builtin|module]...   (only that)
+# usage: check-series.sh [patches|options|lint|builtin|module]...   (only these parts)
 
 . "$(dirname "$0")/lib.sh"
 . "$TOP/scripts/tools.sh"
-. "$TOP/scripts/series/install.sh"
 . "$TOP/tests/lib/ktap.sh"
 . "$TOP/tests/lib/series.sh"
 
@@ -29,7 +27,7 @@ mkdir -p "$CACHE/results"
 results=$(mktemp -d "$CACHE/results/series-$(date +%Y%m%d-%H%M%S).XXXX")
 say "==> logs: $results"
 
-# Nobody else builds there meanwhile.
+# Only one process at a time builds there.
 [ -n "${KDIR:-}" ] || {
 	exec 9>"$CACHE/build-$(basename "$build").lock"
 	flock 9
@@ -50,9 +48,13 @@ silently() {
 	! grep -E -A 8 '\bwarning\b' "$log"
 }
 
-# checkout COMMIT: the kernel with the patches up to that one
-checkout() {
-	series_git -C "$applied" checkout -q --detach "$1" && install_files "$applied" "$source" "$tree"
+# has BUILD OPTION=VALUE...: the options have these values, in a build directory
+has() {
+	local config=$1/.config item
+	shift
+	for item in "$@"; do
+		grep -x -e "CONFIG_$item" -e "# CONFIG_${item%=n} is not set" "$config" || return
+	done
 }
 
 # configure OPTION=VALUE...: and they take effect
@@ -61,34 +63,40 @@ configure() {
 	for item in "$@"; do
 		"$tree/scripts/config" --file "$build/.config" --set-val "${item%=*}" "${item#*=}" || return
 	done
-	kmake olddefconfig >/dev/null || return
-	for item in "$@"; do
-		grep -x -e "CONFIG_$item" -e "# CONFIG_${item%=n} is not set" "$build/.config" || return
+	kmake olddefconfig >/dev/null && has "$build" "$@"
+}
+
+# changes COMMIT: what a patch does beside adding files of the module
+changes() {
+	git -C "$applied" diff --name-status "$1^" "$1" | grep -vE "^A	$target/|^M	MAINTAINERS$"
+}
+
+# follow COMMIT: gives the tree the files that the commit adds or changes
+follow() {
+	git -C "$applied" diff --name-only "$1^" "$1" | while read -r file; do
+		mkdir -p "$tree/$(dirname "$file")" && rm -f "$tree/$file" || return
+		git -C "$applied" show "$1:$file" >"$tree/$file" || return
 	done
 }
 
-# with NAME SYMBOLS GOAL OPTION=VALUE...: a kernel that has little but these options
-# compiles: its Rust parts, and then everything up to GOAL. Neither those parts nor the
-# module, if it is there, refer to a symbol that matches SYMBOLS, which would be undefined
-# in the end.
+# with NAME GOAL OPTION=VALUE...: a kernel that has little but these options compiles up to
+# GOAL. Without a GOAL, it is only configured.
 with() {
-	local name=$1 symbols=$2 goal=$3 other_build=$results/options fragment=$results/options.config
-	shift 3
+	local name=$1 goal=$2 other_build=$results/options fragment=$results/options.config
+	shift 2
 	mkdir -p "$other_build"
-	printf 'CONFIG_%s\n' 64BIT=y MODULES=y RUST=y "$@" >"$fragment"
+	printf 'CONFIG_%s\n' 64BIT=y MODULES=y RUST=y NET=y INET=y NETFILTER=y NETFILTER_ADVANCED=y \
+		NF_CONNTRACK_TIMEOUT=y "$@" >"$fragment"
 	KCONFIG_ALLCONFIG=$fragment kmake allnoconfig >/dev/null
-	check "can be configured: $name" "$TOP/scripts/kernel.sh" --check-config "$fragment" "$other_build/.config"
-	check "compiles: $name" silently "options-${name// /-}" prepare $goal
-	check_eq "refers to nothing that is not there: $name" \
-		"$(nm -u "$other_build"/rust/{kernel,helpers/helpers}.o \
-			$(compgen -G "$other_build/$target/*.o") | grep -E "^ +U ($symbols)")" ""
+	check "options: $name can be configured" has "$other_build" "$@"
+	[ -z "$goal" ] || check "options: $name compiles" silently "options-${name// /-}" $goal
 }
 
-# kselftest NAME SKIPPED: boots the kernel, and has it run the tests; so many skip
+# kselftest NAME: boots the kernel, and has it run the tests
 kselftest() {
-	local console=$results/$1.console modules=$results/$1-modules status line
+	local console=$results/$1.console modules=$results/$1-modules status line tests="selftests: $target"
 	mkdir "$modules"
-	find "$build/net" -name '*.ko' -exec cp -t "$modules" {} +
+	find "$build/net" "$build/lib" -name '*.ko' -exec cp -t "$modules" {} +
 	# "make kselftest" begins with that.
 	check "$1: the headers are there" silently "$1-headers" headers
 	say "==> running the selftests, $1 (minutes; console: $console)"
@@ -101,33 +109,17 @@ kselftest() {
 		"not ok"*) fail "$1: ${line#*: *: }" "see $console" ;;
 		*) pass "$1: ${line#*: *: }" ;;
 		esac
-	done < <(sed -n '/^--- tests begin/,/^--- tests end/p' "$console" |
-		grep -E "^(not )?ok [0-9]+ selftests: $target: ")
-	# Those that load and unload the module have nothing to do where it is built in; no other may skip.
-	check_eq "$1: what had to be skipped" "$(grep -cE "^ok [0-9]+ selftests: $target: .*# SKIP" "$console")" "$2"
-	check_eq "$1: all tests have a result" \
-		"$(grep -cE "^(not )?ok [0-9]+ selftests: $target: " "$console")" "$(programs)"
+	done < <(sed -n '/^--- tests begin/,/^--- tests end/p' "$console" | grep -E "^(not )?ok [0-9]+ $tests: ")
+	check_eq "$1: all tests have a result" "$(grep -cE "^(not )?ok [0-9]+ $tests: " "$console")" \
+		"$(find "$tree/tools/testing/selftests/$target" -name 'cttimeout_*' | wc -l)"
+	# A test that unloads the module cannot do so if the module is built in. No other may be skipped.
+	check_eq "$1: tests are skipped only if the module cannot be unloaded" \
+		"$(grep -F '1..0 # SKIP' "$console" | grep -vF "$unloadable")" ""
+	check_eq "$1: so many tests are skipped" "$(grep -cE "^ok [0-9]+ $tests: .*# SKIP" "$console")" "$2"
 	check_eq "$1: the guest finished" "$status" 0
 	check "$1: the kernel log is clean" "$TOP/scripts/check-log.sh" "$console"
 }
-programs() { find "$tree/tools/testing/selftests/$target" -type f -name 'cttimeout_*' | wc -l; }
-
-# examples: those in the documentation of what the series adds have run, as part of a
-# suite of all of the kernel crate's, which passes. The kernel tells where each is.
-examples() {
-	local log=$results/built-in.log file fences others
-	# The console ends with the whole log once more.
-	sed '/^--- kernel log begins/,$d' "$results/built-in.console" >"$log"
-	check "the examples in the documentation pass" \
-		grep -E '# rust_doctests_kernel: pass:[1-9][0-9]* fail:0 ' "$log"
-	for file in $(git -C "$applied" diff --name-only -G '//[/!] ```' base clean -- rust/kernel); do
-		# An example has two plain fences; what is marked as something else has only one.
-		fences=$(grep -cE '^ *//[/!] ```$' "$applied/$file")
-		others=$(grep -cE '^ *//[/!] ```[a-z]' "$applied/$file")
-		check_eq "so many of $file have run" "$(grep -cF "location: $file:" "$log")" \
-			$(((fences - others) / 2))
-	done
-}
+unloadable="nfnetlink_cttimeout_rust is built into the kernel"
 
 work=$results/work applied=$results/work/applied
 mkdir "$work"
@@ -135,59 +127,67 @@ check_series "$source" "$work"
 [ "$KTAP_FAILED" -eq 0 ] || finish
 
 if wanted patches; then
-	say "==> building the kernel as it was, then with one patch more each time (each about 1 min)"
-	number=0
-	for commit in base $(git -C "$applied" rev-list --reverse base..clean); do
-		title=$(git -C "$applied" log -1 --format=%s "$commit")
-		checkout "$commit" || die "cannot change $tree"
-		! grep -q NF_CT_NETLINK_TIMEOUT_RUST "$tree/net/netfilter/Kconfig" ||
-			check "can be configured: $title" configure NF_CT_NETLINK_TIMEOUT_RUST=y
-		! grep -q NF_CT_NETLINK_TIMEOUT_RUST_KUNIT_TEST "$tree/net/netfilter/Kconfig" ||
-			check "with unit tests: $title" configure NF_CT_NETLINK_TIMEOUT_RUST_KUNIT_TEST=y
-		start=$SECONDS
-		check "builds: $title" silently "build-$number" all
-		comment "$((SECONDS - start)) s"
+	"$TOP/scripts/series.sh" --remove "$tree" || die "cannot change $tree"
+	say "==> building the kernel without the module, then after each patch that can make a difference (each about 1 min)"
+	check "patches: the kernel without the module builds" silently build-0 all
+	number=0 built=
+	for commit in $(git -C "$applied" rev-list --reverse base..series); do
 		number=$((number + 1))
+		title=$(git -C "$applied" log -1 --format=%s "$commit")
+		follow "$commit" || die "cannot change $tree"
+		[ -z "$(changes "$commit")" ] || built=y
+		if [ -z "$built" ]; then
+			pass "patches: only adds files that nothing builds yet: $title"
+			continue
+		fi
+		check "patches: can be configured: $title" configure NF_CT_NETLINK_TIMEOUT_RUST=y
+		check "patches: builds: $title" silently "build-$number" all
+		check "patches: the module is in the kernel: $title" grep -q "/nfnetlink_cttimeout_rust.ko" "$build/modules.builtin"
 	done
+	check "patches: the last one leaves the same files as --into" diff -r "$applied/$target" "$tree/$target"
 fi
-checkout clean || die "cannot change $tree"
+"$TOP/scripts/series.sh" --into "$tree" || die "cannot change $tree"
 
 if wanted options; then
-	say "==> building the Rust parts with other options (each about 1 min)"
-	filters=(NET=y INET=y NETFILTER=y NETFILTER_ADVANCED=y)
-	with "no network" "nf|nla_|__nla|nlmsg|netlink|sk_|skb|.*pernet" "" NET=n
-	with "no netfilter" "nf" "" NET=y NETFILTER=n
-	with "conntrack as a module" "nf_" net/netfilter/ \
-		"${filters[@]}" NF_CONNTRACK=m NF_CONNTRACK_TIMEOUT=y NF_CT_NETLINK_TIMEOUT=m
-	with "conntrack without timeouts" "nf_" "" "${filters[@]}" NF_CONNTRACK=y NF_CONNTRACK_TIMEOUT=n
-	with "no tracepoints" "__tracepoint_|rust_do_trace_" "$target/" \
-		"${filters[@]}" NF_CONNTRACK=y NF_CONNTRACK_TIMEOUT=y NF_CT_NETLINK_TIMEOUT_RUST=y TRACEPOINTS=n
+	say "==> building the module with other options (each about 1 min)"
+	with "conntrack as a module" "prepare net/netfilter/" \
+		NF_CONNTRACK=m NF_CT_NETLINK_TIMEOUT=m NF_CT_NETLINK_TIMEOUT_RUST=m
+	with "the module without tracepoints" "prepare net/netfilter/cttimeout_rust/" \
+		NF_CONNTRACK=y NF_CT_NETLINK_TIMEOUT_RUST=y TRACEPOINTS=n
+	check_eq "options: without tracepoints, nothing refers to them" \
+		"$(nm -u "$results/options/$target/"*.o | grep -E "__tracepoint_|rust_do_trace_")" ""
+	with "the C module built in, and so not this one" "" \
+		NF_CONNTRACK=y NF_CT_NETLINK_TIMEOUT=y
+	check_eq "options: this module cannot be selected then" \
+		"$(grep NF_CT_NETLINK_TIMEOUT_RUST "$results/options/.config")" ""
+	other_build=$results/options kmake allmodconfig >/dev/null
+	check "options: allmodconfig has both as modules" has "$results/options" \
+		RUST=y NF_CONNTRACK=m NF_CT_NETLINK_TIMEOUT=m NF_CT_NETLINK_TIMEOUT_RUST=m
 	rm -rf "$results/options"
 fi
 
 if wanted lint; then
-	check "can be configured, with unit tests" \
+	check "lint: can be configured, with unit tests" \
 		configure NF_CT_NETLINK_TIMEOUT_RUST=y KUNIT=y NF_CT_NETLINK_TIMEOUT_RUST_KUNIT_TEST=y
-	check "clippy has nothing to say" silently clippy CLIPPY=1 rust/kernel.o net/netfilter/cttimeout_rust/
-	check "rustdoc has nothing to say" silently rustdoc rustdoc
+	check "lint: clippy has nothing to say" silently clippy CLIPPY=1 "$target/"
 fi
 
 if wanted builtin; then
-	check "can be built in, with unit tests" \
+	check "built-in: can be configured, with unit tests" \
 		configure NF_CT_NETLINK_TIMEOUT_RUST=y KUNIT=y NF_CT_NETLINK_TIMEOUT_RUST_KUNIT_TEST=y \
-		RUST_KERNEL_DOCTESTS=y KUNIT_DEFAULT_ENABLED=y KUNIT_AUTORUN_ENABLED=y
-	check "builds so" silently build-y all
-	kselftest built-in "$(grep -l need_loadable "$tree/tools/testing/selftests/$target"/cttimeout_* | wc -l)"
-	check "the unit tests pass" \
+		KUNIT_DEFAULT_ENABLED=y KUNIT_AUTORUN_ENABLED=y
+	check "built-in: builds" silently build-y all
+	kselftest built-in "$(cd "$tree/tools/testing/selftests/$target" && grep -lw unload cttimeout_* | wc -l)"
+	check "built-in: the unit tests pass" \
 		grep -E '# nfnetlink_cttimeout_rust: pass:[1-9][0-9]* fail:0 skip:0' "$results/built-in.console"
 	check "built-in: a policy that was there before the tests still is" \
 		grep 'UNREPLIED = 77' <(sed '1,/^--- tests end/d' "$results/built-in.console")
-	examples
 fi
 
 if wanted module; then
-	check "can be a module" configure NF_CT_NETLINK_TIMEOUT_RUST=m
-	check "builds so" silently build-m all
+	check "module: can be configured, with conntrack as a module" configure NF_CONNTRACK=m \
+		NF_CT_NETLINK_TIMEOUT_RUST=m NF_CT_NETLINK_TIMEOUT=m NF_CT_NETLINK_TIMEOUT_RUST_KUNIT_TEST=n
+	check "module: builds" silently build-m all
 	kselftest module 0
 fi
 finish

@@ -6,7 +6,7 @@
 #
 # usage: kernel.sh [plain|debug|builtin|bench|uml|s390x|arm64|--source]
 #
-# "builtin" is the kernel with the patches that series.sh makes, and has the module
+# "builtin" is the kernel with the files that series.sh puts into it, and has the module
 # linked in; "uml" is user-mode Linux, a kernel that runs as a process of the host;
 # s390x and arm64 are for those architectures.
 # With --source, prints the directory of the source instead.
@@ -108,12 +108,10 @@ build() {
 	touch "$out/complete"
 }
 
-# Prints the directory of a copy of the source with the patch series in it or, if that
-# is for another version, with the module grafted into it.
+# Prints the directory of a copy of the source that has the module in it, as the patch series
+# would put it there.
 changed_source() {
-	local copy tmp how=graft
-	! series_fits "$1" || how=series
-	copy=$CACHE/src/$(basename "$1")-$how
+	local copy=$CACHE/src/$(basename "$1")-intree tmp
 	if [ ! -d "$copy" ]; then
 		tmp=$(mktemp -d "$CACHE/src.XXXXXX")
 		step "copying the kernel source" "10 s" "$CACHE/logs/copy.log" \
@@ -122,10 +120,7 @@ changed_source() {
 		mv -T "$tmp/tree" "$copy"
 		rmdir "$tmp"
 	fi
-	case $how in
-	series) KSRC=$1 "$TOP/scripts/series.sh" --into "$copy" || exit ;;
-	graft) "$TOP/scripts/graft.sh" "$copy" || exit ;;
-	esac
+	"$TOP/scripts/series.sh" --into "$copy" || exit
 	echo "$copy"
 }
 

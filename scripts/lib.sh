@@ -71,11 +71,6 @@ run_guest() {
 	exit "${status:-1}"
 }
 
-# series_fits SOURCE: whether the patch series is for that version of Linux
-series_fits() {
-	[ "$(sed -n 's/^VERSION = //p; s/^PATCHLEVEL = /./p' "$1/Makefile" | tr -d '\n')" = 7.3 ]
-}
-
 # with_lock NAME COMMAND...: only one process at a time runs under NAME
 with_lock() {
 	local lock=$CACHE/$1.lock

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # What can be tested without booting: how the sources look, how the module builds,
-# installs and grafts, and whether the patch series applies.
+# installs, and goes into a kernel tree.
 #
 # usage: host.sh KERNEL BUILD_DIR [general]   (KERNEL: plain, debug or builtin)
 #   general  everything, not only what is to be said of this kernel
@@ -245,25 +245,14 @@ test_forbidden() {
 		builds_silently CLIPPY=1
 }
 
-test_graft() {
-	local tree=$work/tree
-	mkdir -p "$tree/net"
-	cp -r "$(kernel_source)/net/netfilter" "$tree/net/netfilter"
-	rm -rf "$tree/net/netfilter/cttimeout_rust"
-	scripts/graft.sh --remove "$tree"
-	cp -r "$tree" "$work/before"
-	check "graft" scripts/graft.sh "$tree"
-	cp -r "$tree" "$work/once"
-	check "graft again" scripts/graft.sh "$tree"
-	check "the second graft changes nothing" diff -r "$work/once" "$tree"
-	check "what was grafted builds without warnings" silently "${KMAKE[@]}" -C "$kdir" \
-		M="$work/once/net/netfilter/cttimeout_rust" -j "$JOBS" modules
-	rm -rf "$work/once"
-	check_eq "graft adds one line each to Kconfig and Makefile" \
-		"$(diff -r "$work/before" "$tree" | grep -c '^>')" 2
-	check "remove" scripts/graft.sh --remove "$tree"
-	check "remove again" scripts/graft.sh --remove "$tree"
-	check "remove leaves the tree as it was" diff -r "$work/before" "$tree"
+# The files as they are in a kernel tree, built for the kernel that there is
+test_series() {
+	local tree=$work/series/tree
+	mkdir "$work/series"
+	check_series "$(kernel_source)" "$work/series"
+	check "series: --into, for a build" series "$TOP" --into "$tree"
+	check "series: the files in a tree build without warnings" silently "${KMAKE[@]}" -C "$kdir" \
+		M="$tree/net/netfilter/cttimeout_rust" -j "$JOBS" modules
 }
 
 # What make check-checks breaks must be there to be broken.
@@ -312,7 +301,7 @@ test_arch() {
 		env RUSTC="$work/rustc" scripts/kernel.sh s390x
 }
 
-# The built-in kernel is the one that the patch series makes; its objects are reused.
+# The built-in kernel has the module in its tree; its objects are reused.
 test_intree() {
 	check "the module is part of the kernel image" \
 		grep -q "T __${name}_init\|t __${name}_init" "$kdir/System.map"
@@ -333,10 +322,7 @@ test_intree() {
 	test_build
 	test_doc
 	test_forbidden
-	test_graft
-	! series_fits "$(kernel_source)" || {
-		mkdir "$work/series" && check_series "$(kernel_source)" "$work/series"
-	}
+	test_series
 	test_fragment
 	test_arch
 	test_broken

@@ -1,13 +1,26 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# Checks of the patch series that need no kernel build. To be sourced after
-# scripts/lib.sh, scripts/tools.sh and ktap.sh.
+# Checks of the module as a part of the kernel tree that need no kernel build. To be sourced
+# after scripts/lib.sh, scripts/tools.sh and ktap.sh.
 
-# What checkpatch says without reason:
-# FILE_PATH_CHANGES asks whether MAINTAINERS needs an update; the last patch is that.
-# REPEATED_WORD takes arguments of commands for prose ("udp udp").
-CHECKPATCH_IGNORE=FILE_PATH_CHANGES,REPEATED_WORD
+# Exceptions from checkpatch --strict, by patch:
+# MISSING_SIGN_OFF: the person who sends the patches signs them off.
+# FILE_PATH_CHANGES: the entry in MAINTAINERS is in the first patch, and has all files.
+# PARENTHESIS_ALIGNMENT, OPEN_ENDED_LINE: tracepoints are declared like this everywhere.
+# REPEATED_WORD: "udp udp" and "tracefs tracefs" are arguments of commands.
+declare -A CHECKPATCH_IGNORE=(
+	[all]=MISSING_SIGN_OFF,FILE_PATH_CHANGES
+	[06-trace]=PARENTHESIS_ALIGNMENT,OPEN_ENDED_LINE
+	[10-selftests]=REPEATED_WORD
+)
+
+# series TOP ARG...: series.sh of the project in TOP, with everything that it asks for
+series() {
+	env AUTHOR="Ann Author <ann@example.org>" SUBJECT_PREFIX="RFC PATCH nf-next" \
+		BASE=0123456789abcdef0123456789abcdef01234567 KSRC="$series_source" "${series_env[@]}" "$1/scripts/series.sh" "${@:2}"
+}
+series_env=()
 
 # series_git ARG...: git, whatever it is configured to do
 series_git() {
@@ -15,49 +28,101 @@ series_git() {
 		git -c user.name=tests -c user.email=tests@localhost "$@"
 }
 
-# series_apply REPOSITORY PATCH_DIR NEW: a repository of the kernel's files as they were,
-# to which the patches are applied by git am
+# series_apply PATCH_DIR TREE: makes a git repository of the tree, in which git am applies the
+# patches
 series_apply() {
-	rm -rf "$3" && mkdir "$3" &&
-		git -C "$1" archive base | tar -x -C "$3" &&
-		series_git -C "$3" init -q -b clean &&
-		series_git -C "$3" add -A &&
-		series_git -C "$3" commit -q -m "the kernel as it is" &&
-		series_git -C "$3" tag base &&
-		series_git -C "$3" am -q --empty=drop "$2"/*.patch
+	series_git -C "$2" init -q -b series &&
+		series_git -C "$2" add -A -f &&
+		series_git -C "$2" commit -q -m "the kernel as it is" &&
+		series_git -C "$2" tag base &&
+		series_git -C "$2" am -q --empty=drop "$1"/*.patch
 }
 
-# series_rustfmt DIRECTORY: all Rust files in it are as rustfmt would have them
-series_rustfmt() {
-	local file
-	find "$1" -name '*.rs' | while read -r file; do
-		"$RUSTFMT" --edition 2021 --check --color never <"$file" || return
+# series_files TREE: modes and names
+series_files() { (cd "$1" && find . -path ./.git -prune -o -type f -printf '%m %P\n' | sort -k 2); }
+
+# series_config: kselftest merges the options of several directories
+series_config() {
+	cat "$work/into/tools/testing/selftests/net/netfilter/cttimeout_rust/config" \
+		"$series_source/tools/testing/selftests/net/netfilter/config" | sort -u | cut -d = -f 1 | uniq -d
+}
+
+# check_checkpatch PATCH: outside of any git repository, because checkpatch would look for the
+# kernel's history there
+check_checkpatch() {
+	local patch=$1 name=${1##*/} ignore=${CHECKPATCH_IGNORE[all]} number
+	for number in "${!CHECKPATCH_IGNORE[@]}"; do
+		[[ $name != 00${number%%-*}-* ]] || ignore+=,${CHECKPATCH_IGNORE[$number]}
 	done
+	check "series: checkpatch --strict: $name" sh -c 'cd "$1" && exec perl "$2/scripts/checkpatch.pl" \
+		--strict --root="$2" --quiet --show-types --ignore "$3" "$4"' \
+		sh "${patch%/*}" "$series_source" "$ignore" "$patch"
 }
 
-# check_series SOURCE WORK: makes the series and applies it; leaves WORK/patches and
-# WORK/applied
+# check_series SOURCE WORK: leaves WORK/patches, and WORK/applied, a repository of the files
+# of the kernel that the patches add or change
 check_series() {
-	local source=$1 work=$2 patch
-	need_commands git:git perl:perl
-	check "the series can be made" env KSRC="$source" "$TOP/scripts/series.sh" "$work/patches"
-	check "and as a repository" env KSRC="$source" "$TOP/scripts/series.sh" --repository "$work/made"
-	[ -d "$work/made" ] || return
-	check "git am applies it to the kernel as it is" \
-		series_apply "$work/made" "$work/patches" "$work/applied"
-	check_eq "what comes of that is what was meant" \
-		"$(git -C "$work/applied" rev-parse 'HEAD^{tree}')" \
-		"$(git -C "$work/made" rev-parse 'HEAD^{tree}')"
-	check "the cover letter is complete" sh -c '! grep -F "***" "$1"' sh "$work/patches/0000-cover-letter.patch"
-	check_eq "and knows how many patches there are" \
-		"$(sed -n 's/.* \([0-9]*\) the entry in MAINTAINERS.*/\1/p' "$work/patches/0000-cover-letter.patch")" \
-		"$(git -C "$work/made" rev-list --count base..series)"
-	for patch in "$work"/patches/*.patch; do
-		[[ $patch != */0000-* ]] || continue
-		# (Outside of any git repository: it would look for the kernel's history there.)
-		check "checkpatch: ${patch##*/}" sh -c 'cd "$1" && exec perl "$2/scripts/checkpatch.pl" \
-			--root="$2" --quiet --show-types --ignore "$3" "$4"' \
-			sh "$work/patches" "$source" "$CHECKPATCH_IGNORE" "$patch"
+	local series_source=$1 work=$2 patch project=$2/project list
+	need_commands git:git perl:perl patch:patch
+	mkdir "$work/tree"
+	(cd "$series_source" && cp --parents net/netfilter/nfnetlink.c \
+		$(sed -n 's,^--- a/,,p' "$TOP"/scripts/series/*.diff | sort -u) "$work/tree")
+	cp -r "$work/tree" "$work/applied"
+	cp -al "$work/tree" "$work/into"
+	cp -a "$work/tree" "$work/before"
+
+	check "series: the patches can be written" series "$TOP" "$work/patches"
+	[ -d "$work/patches" ] || return
+	check "series: git am applies them" series_apply "$work/patches" "$work/applied"
+	check_eq "series: there are at most ten patches" \
+		"$(series_git -C "$work/applied" rev-list --count base..series | sed 's/^[1-9]$/10/')" 10
+	check "series: the cover letter is complete" sh -c '! grep -F "***" "$1"' sh "$work/patches/0000-cover-letter.patch"
+	check_eq "series: the cover letter names the base" \
+		"$(sed -n 's/^base-commit: //p' "$work"/patches/*)" 0123456789abcdef0123456789abcdef01234567
+	check_eq "series: no patch is signed off by the script" "$(grep -l '^Signed-off-by:' "$work"/patches/*)" ""
+	for patch in "$work"/patches/*; do
+		[[ $patch = */0000-* ]] || check_checkpatch "$patch"
 	done
-	check "rustfmt has nothing to change in it" series_rustfmt "$work/applied"
+
+	check "series: --into puts the files into a tree" series "$TOP" --into "$work/into"
+	check "series: the patches and --into give the same files" diff -r -x .git "$work/applied" "$work/into"
+	check_eq "series: the patches and --into give the same modes" \
+		"$(series_files "$work/applied")" "$(series_files "$work/into")"
+	touch "$work/into/net/netfilter/cttimeout_rust/src/old.rs"
+	touch -d yesterday "$work/into/net/netfilter/"{Kconfig,cttimeout_rust/Kbuild}
+	check "series: --into can be repeated, with another author" \
+		env AUTHOR="Bob <bob@example.org>" "$TOP/scripts/series.sh" --into "$work/into"
+	check "series: the repetition changes no file, and removes an old one" diff -r -x .git "$work/applied" "$work/into"
+	check_eq "series: the repetition writes no file" \
+		"$(find "$work/into/net/netfilter/"{Kconfig,cttimeout_rust/Kbuild} -newermt '12 hours ago')" ""
+	check_eq "series: the options of the selftests contradict none of net/netfilter" "$(series_config)" ""
+	check "series: --remove takes them out" series "$TOP" --remove "$work/into"
+	check "series: --remove can be repeated" series "$TOP" --remove "$work/into"
+	find "$work/into" -type d -empty -delete
+	check "series: --remove leaves the tree as it was" diff -r "$work/before" "$work/into"
+	check "series: a copy made of hard links leaves the original as it is" diff -r "$work/before" "$work/tree"
+
+	mkdir "$project"
+	cp -r Kbuild Kconfig include src scripts Documentation tests "$project"
+	list=$project/scripts/series/list
+	touch "$project/src/stray.rs"
+	check_fails "series: a file in no patch is an error" "no patch adds src/stray.rs" series "$project" "$work/none"
+	rm "$project/src/stray.rs"
+	echo "module Kbuild" >>"$list"
+	check_fails "series: a file in two patches is an error" "cttimeout_rust/Kbuild: 01-" series "$project" "$work/none"
+	cp "$TOP/scripts/series/list" "$list"
+	echo "module src/none.rs" >>"$list"
+	check_fails "series: a pattern without a file is an error" "no file matches src/none.rs" series "$project" "$work/none"
+	cp "$TOP/scripts/series/list" "$list"
+	sed -i 's/^\(@@ .*\),15 @@/\1,14 @@/; /^+F:.*yaml/d' "$project/scripts/series/01-skeleton.diff"
+	check_fails "series: a patch that would not reach the netfilter list is an error" \
+		"would not reach the netfilter list" series "$project" "$work/none"
+	local series_env
+	series_env=(AUTHOR=)
+	check_fails "series: AUTHOR= is required" 'AUTHOR="NAME <ADDRESS>"' series "$TOP" "$work/none"
+	series_env=(SUBJECT_PREFIX="PATCH v2")
+	check_fails "series: a tree is required in SUBJECT_PREFIX=" "and the tree" series "$TOP" "$work/none"
+	series_env=(BASE=)
+	check_fails "series: BASE= is required" "BASE= has to be" series "$TOP" "$work/none"
+	check_eq "series: an error leaves no patches" "$(compgen -G "$work/none/*")" ""
 }
