@@ -155,9 +155,9 @@ help:
 	@echo 'make clean                remove what the build made here'
 	@echo 'make deb                  Debian package for DKMS'
 	@echo 'make check-packaging      build and install that in a clean Debian, and boot a kernel with it (root)'
-	@echo 'make series               write patches for the kernel tree, to series/ (SERIES=DIR: there)'
+	@echo 'make series AUTHOR="N <A>" SUBJECT_PREFIX="RFC PATCH nf-next" BASE=COMMIT   write patches for the kernel tree, to series/ (SERIES=DIR: there)'
 	@echo 'make check-series         apply them, build the kernel after each, and run their selftests there (PARTS="patches options lint builtin module")'
-	@echo 'scripts/graft.sh TREE     put the module into a kernel source tree (--remove: take it out)'
+	@echo 'scripts/series.sh --into TREE   put the same files into a kernel source tree (--remove TREE: take them out)'
 	@echo
 	@echo 'KDIR=DIR (a finished build) or KSRC=DIR (a source tree) also work with demo, check and what begins with it, fuzz, bench and profile; KSRC= with series, too.'
 	@echo 'What is fetched and built is kept in $${XDG_CACHE_HOME:-~/.cache}/nfnetlink-cttimeout-rust.'
