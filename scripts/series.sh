@@ -134,12 +134,13 @@ recipients() {
 	shift
 	all=$(cd "$source" && perl scripts/get_maintainer.pl --nogit --nogit-fallback --roles --no-rolestats \
 		--mpath "$work/tree/MAINTAINERS" "$@" | grep -vF "$AUTHOR") || return
-	printf '%s\nTo: %s\nCc: %s\n\n' "$name" "$(addresses '^(maintainer|supporter)')" "$(addresses '^reviewer|^[a-z ]*list')"
+	printf '%s\nTo: %s\nCc: %s\n\n' "$name" "$(grep '(maintainer:' <<<"$all" | addresses)" \
+		"$(grep -v '(maintainer:' <<<"$all" | addresses)"
 	[[ $all = *"netfilter-devel@vger.kernel.org ("* ]]
 }
 
-# addresses ROLES: those of all recipients that have one of the roles
-addresses() { sed -nE 's/^(.*) \(([^(]*)\)$/\2\t\1/p' <<<"$all" | grep -E "$1" | cut -f 2 | paste -sd , | sed 's/,/, /g'; }
+# Joins the addresses of lines such as "Name <address> (maintainer:NETFILTER)".
+addresses() { sed -E 's/^(.*>|[^ ]+) \(.*/\1/' | paste -sd , | sed 's/,/, /g'; }
 
 write_patches() {
 	local out=$1 base patch

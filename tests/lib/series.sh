@@ -22,6 +22,18 @@ series() {
 }
 series_env=()
 
+# series_write WORK: writes the patches and the addresses
+series_write() { series "$TOP" "$1/patches" >"$1/addresses"; }
+
+# addresses_of WORK PATTERN: those that series.sh prints for a patch
+addresses_of() { sed -n "/^$2/{n;p;n;p}" "$1/addresses" | sed 's/^..: //; s/, /\n/g' | sort; }
+
+# maintainers_of WORK PATTERN: those that get_maintainer.pl prints, but for the author
+maintainers_of() {
+	(cd "$series_source" && perl scripts/get_maintainer.pl --nogit --nogit-fallback --no-rolestats \
+		--mpath "$1/applied/MAINTAINERS" "$1"/patches/$2*) | grep -v '^Ann Author' | sort
+}
+
 # series_git ARG...: git, whatever it is configured to do
 series_git() {
 	env GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 \
@@ -71,7 +83,7 @@ check_series() {
 	cp -al "$work/tree" "$work/into"
 	cp -a "$work/tree" "$work/before"
 
-	check "series: the patches can be written" series "$TOP" "$work/patches"
+	check "series: the patches can be written" series_write "$work"
 	[ -d "$work/patches" ] || return
 	check "series: git am applies them" series_apply "$work/patches" "$work/applied"
 	check_eq "series: there are at most ten patches" \
@@ -79,6 +91,8 @@ check_series() {
 	check "series: the cover letter is complete" sh -c '! grep -F "***" "$1"' sh "$work/patches/0000-cover-letter.patch"
 	check_eq "series: the cover letter names the base" \
 		"$(sed -n 's/^base-commit: //p' "$work"/patches/*)" 0123456789abcdef0123456789abcdef01234567
+	check_eq "series: a patch goes to everybody that get_maintainer.pl names" \
+		"$(addresses_of "$work" 0009)" "$(maintainers_of "$work" 0009)"
 	check_eq "series: no patch is signed off by the script" "$(grep -l '^Signed-off-by:' "$work"/patches/*)" ""
 	for patch in "$work"/patches/*; do
 		[[ $patch = */0000-* ]] || check_checkpatch "$patch"
