@@ -151,7 +151,7 @@ write_patches() {
 	source=$("$TOP/scripts/kernel.sh" --source) || exit
 	base=${BASE:-$([ ! -e "$source/.git" ] || git -C "$source" rev-parse HEAD)}
 	[[ $base =~ ^[0-9a-f]{40}$ ]] || die "BASE= has to be the commit that $source is of, in 40 digits"
-	need_commands git:git patch:patch perl:perl
+	need_commands git:git perl:perl
 	work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT || exit
 	mkdir "$work/tree" "$work/patches"
 	(cd "$source" && cp --parents $(sed -n 's,^--- a/,,p' "$here"/*.diff | sort -u) "$work/tree") || exit
@@ -183,4 +183,7 @@ case ${1:-} in
 esac
 [ $# -eq 1 ] || die "$usage"
 where=$(realpath -m "$1")
-cd "$TOP" && . "$TOP/scripts/tools.sh" && read_list && $does "$where"
+cd "$TOP" && . "$TOP/scripts/tools.sh" || exit
+need_commands patch:patch
+read_list
+$does "$where"

@@ -117,7 +117,7 @@ check_series() {
 	check "series: a copy made of hard links leaves the original as it is" diff -r "$work/before" "$work/tree"
 
 	mkdir "$project"
-	cp -r Kbuild Kconfig include src scripts Documentation tests "$project"
+	(cd "$TOP" && cp -r Kbuild Kconfig include src scripts Documentation tests "$project")
 	list=$project/scripts/series/list
 	touch "$project/src/stray.rs"
 	check_fails "series: a file in no patch is an error" "no patch adds src/stray.rs" series "$project" "$work/none"
