@@ -37,8 +37,9 @@ fi
 
 # The test finds the libraries in ../lib, from its working directory.
 mkdir -p "$MODCONF" && cd "$lib" || exit
-# A test in Python gets a namespace; a test in Bash makes its own ones.
+# A test in Python gets a namespace; a test in Bash makes its own ones. (Another shell than
+# bash would drop the functions from the environment.)
 case $test in
-*.py) exec unshare -n sh -c 'ip link set lo up && exec python3 "$1"' sh "$test" ;;
+*.py) exec unshare -n bash -c 'ip link set lo up && exec python3 "$1"' bash "$test" ;;
 *) exec bash "$test" ;;
 esac
