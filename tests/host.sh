@@ -284,6 +284,22 @@ test_fragment() {
 		scripts/kernel.sh --check-config "$work/fragment" "$work/config"
 }
 
+# Each selftest's head says where check.sh runs it. There is no kernel "none", so that
+# check.sh goes no further than to its name.
+test_heads() {
+	local tree=$work/heads test=tests/selftests/cttimeout_tcp.sh head
+	mkdir "$tree" && cp -r scripts tests "$tree/"
+	check_sh() { env -u KDIR -u ARCH KERNELS=none XDG_CACHE_HOME="$work" "$tree/scripts/check.sh" "$@"; }
+	check_fails "check.sh: the heads of all selftests are in order" "usage: kernel.sh" check_sh
+	for head in "" "# checks: plain" "# check:" "# check: none" "# check: plain/builtin" "# check: plain, debug" \
+		"# check: plain; cpus: many" "# check: plain; slow: 1; cpus: 2" "# check: plain;" \
+		$'# check: plain\n# check: debug' $'\n# check: plain'; do
+		awk -v head="$head" '/^# check: /{ $0 = head } { print }' "$test" >"$tree/$test"
+		check_fails "check.sh: a selftest with '${head//$'\n'/\\n}' in its head is an error" \
+			"$test: its head has no line" check_sh cttimeout_nfct
+	done
+}
+
 # Other architectures: what can be told without building for them
 test_arch() {
 	check_eq "base.config has each option that pc-only says is the PC's" \
@@ -324,6 +340,7 @@ test_intree() {
 	test_forbidden
 	test_series
 	test_fragment
+	test_heads
 	test_arch
 	test_broken
 }

@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
+# check: builtin
 #
 # Shows that bpftrace can watch each tracepoint, with lines that users may
 # type, and sees the names and numbers that it should.

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
+# check: plain/debug s390x
 #
 # Plays the same messages, good and bad, to the C module and to this one, and
 # compares each answer, byte for byte. They differ in what the table in

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
+# check: plain/s390x; slow: 5
 #
 # Takes the same steps with the C module and with this one: policies come, change
 # and go, while rules of all iptables commands and flows use them. How each step

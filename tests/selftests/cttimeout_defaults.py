@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
+# check: plain/s390x
 #
 # The default timeouts of a namespace can be read and set for each protocol, new
 # policies take them over, and other namespaces do not notice.

@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
+# check: plain debug; slow: 6
 #
 # Shows what the module parameter detach_in_use does: a policy can be deleted
 # although a rule uses it; the rule goes on applying it, its flows do not.

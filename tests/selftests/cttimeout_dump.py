@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
+# check: plain debug
 #
 # A dump that takes many calls of recv shows every policy that lives through it
 # exactly once, in the order of creation, whatever comes and goes in between;

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
+# check: debug; slow: 10
 #
 # Makes each allocation of a command fail in turn: the first, then the second, and so on,
 # until the command completes without a failure. Each time, the command either reports

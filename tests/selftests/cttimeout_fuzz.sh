@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
+# check: plain debug
 #
 # Sends messages of all kinds, good and bad, and looks whether the answers make
 # sense and the policies are those that the answers say; the first half of the

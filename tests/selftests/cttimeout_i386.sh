@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
+# check: plain/debug; slow: 12
 #
 # Shows that 32-bit programs on a 64-bit kernel do all that others do: other tests
 # run once more with 32-bit nfct, iptables and Python in place of this machine's;

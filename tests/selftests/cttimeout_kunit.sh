@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
+# check: debug
 #
 # The unit tests, which run when a module that was built with KUNIT=1 is loaded.
 # Their results are in the kernel log, in KTAP.

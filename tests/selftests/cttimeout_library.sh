@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
+# check: plain/s390x
 #
 # Shows that programs that are linked with libnetfilter_cttimeout, unchanged,
 # can do all that the kernel can, also what nfct does not ask for.

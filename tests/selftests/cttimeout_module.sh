@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
+# check: plain debug; slow: 4
 #
 # Shows how the module comes and goes: what it says of itself, that it and the
 # C module exclude each other, that it is loaded on demand, and that it cannot

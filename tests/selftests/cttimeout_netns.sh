@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
+# check: plain debug; slow: 11
 #
 # Shows that each network namespace has its own policies, that they go with it
 # whatever is attached to them, and that namespaces without any cost nothing.

@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
+# check: plain/s390x
 #
 # Shows that nfct, unchanged, does with this module all that it can do with
 # policies: each subcommand, each protocol, each state, for IPv4 and IPv6.

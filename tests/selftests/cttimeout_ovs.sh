@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
+# check: plain/s390x; slow: 7
 #
 # Shows that Open vSwitch, unchanged, times the flows of its zones by the
 # module: policies come and go with the zones, also many at once; one that the

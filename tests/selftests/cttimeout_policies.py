@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
+# check: plain/debug s390x builtin
 #
 # Policies can be created, read and deleted, for each protocol and with any
 # name, and answers are, byte for byte, those of the C module.

@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
+# check: plain/s390x
 #
 # Shows that flows of every other tracked protocol have the timeouts of their
 # policies, by real packets over IPv4 and IPv6. (TCP has a test of its own.)

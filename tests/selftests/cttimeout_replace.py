@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
+# check: plain debug
 #
 # NLM_F_REPLACE changes the values of a policy, and nothing else; concurrent readers
 # see either the old or the new value of a state, never anything else.

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
+# check: plain/s390x
 #
 # Who may do what: nothing without CAP_NET_ADMIN in the network namespace; everything
 # in a network namespace of one's own, but nothing that has an effect outside; and the

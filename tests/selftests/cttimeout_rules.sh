@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
+# check: plain/s390x; slow: 9
 #
 # Shows that rules of all four iptables commands can name a policy, that they
 # are refused when the policy does not fit, that a policy counts its rules, and

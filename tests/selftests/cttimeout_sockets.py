@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
+# check: plain/s390x
 #
 # What a socket can do to requests: many in one datagram, one of which fails or is
 # cut off, or one in pieces; attributes as large as they can be; answers that nobody reads.

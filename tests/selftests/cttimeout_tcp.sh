@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
+# check: plain/s390x; slow: 3
 #
 # Shows that a TCP connection has the timeout of its policy in every state, that
 # others have the defaults, and what happens to a connection when its policy

@@ -1,5 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
+# check: plain/debug
 #
 # Shows that each tracepoint fires once for what it stands for, with the right
 # values, and that none fires for what was refused.

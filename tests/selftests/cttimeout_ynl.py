@@ -1,5 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
+# check: plain/s390x; slow: 8
 #
 # Shows that the YNL specification describes the module: the kernel's own tool
 # for such specifications, tools/net/ynl, accepts it, and drives every command
