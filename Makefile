@@ -32,8 +32,10 @@ kbuild = $(MAKE) -C $(KDIR) M=$(CURDIR) RUSTC=$(RUSTC) BINDGEN=$(BINDGEN) \
 # The scripts are told KDIR only if the caller gave it.
 scripts_env = $(if $(filter command% environment%,$(origin KDIR)),KDIR='$(abspath $(KDIR))')
 
-.PHONY: all install clean help demo check check-checks conformance fuzz bench profile check-kdir \
-	doc rust-analyzer deb check-packaging series check-series
+# Targets that run the script of their name (profile: that of bench)
+commands := demo check check-checks conformance fuzz bench profile deb check-packaging series check-series
+
+.PHONY: all install clean help check-kdir doc rust-analyzer $(commands)
 
 all: check-kdir
 	+$(kbuild) modules
@@ -99,39 +101,16 @@ rust-analyzer: all
 	+$(kbuild) rust-analyzer
 	@scripts/rust-project.py rust-project.json bindings_generated.rs
 
-demo:
-	@env -u MAKEFLAGS -u LIBCLANG_PATH $(scripts_env) scripts/demo.sh
-
-check:
-	@env -u MAKEFLAGS -u LIBCLANG_PATH $(scripts_env) scripts/check.sh $(TESTS)
-
-check-checks:
-	@env -u MAKEFLAGS -u LIBCLANG_PATH $(scripts_env) scripts/check-checks.sh $(BROKEN)
-
-conformance:
-	@env -u MAKEFLAGS -u LIBCLANG_PATH $(scripts_env) scripts/conformance.sh
-
-fuzz:
-	@env -u MAKEFLAGS -u LIBCLANG_PATH $(scripts_env) scripts/fuzz.sh
-
-bench:
-	@env -u MAKEFLAGS -u LIBCLANG_PATH $(scripts_env) scripts/bench.sh
-
-profile:
-	@env -u MAKEFLAGS -u LIBCLANG_PATH $(scripts_env) scripts/bench.sh profile
-
-deb:
-	@env -u MAKEFLAGS -u LIBCLANG_PATH scripts/deb.sh
-
-check-packaging:
-	@env -u MAKEFLAGS -u LIBCLANG_PATH $(scripts_env) scripts/packaging-test.sh
-
-# The patches do not depend on a build, so they are made for any source.
-series:
-	@env -u MAKEFLAGS -u LIBCLANG_PATH scripts/series.sh $(or $(SERIES),series)
-
-check-series:
-	@env -u MAKEFLAGS -u LIBCLANG_PATH scripts/check-series.sh $(PARTS)
+$(commands): script = $@
+$(commands): arguments =
+check: arguments = $(TESTS)
+check-checks: arguments = $(BROKEN)
+profile: script = bench
+profile: arguments = profile
+series: arguments = $(or $(SERIES),series)
+check-series: arguments = $(PARTS)
+$(commands):
+	@env -u MAKEFLAGS -u LIBCLANG_PATH $(scripts_env) scripts/$(script).sh $(arguments)
 
 help:
 	@echo 'make demo                 set everything up, then the module at work in a virtual machine'

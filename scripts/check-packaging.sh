@@ -9,7 +9,7 @@
 # archives that its apt uses: the compilers must be those of the kernel. What is
 # mounted there is mounted in a mount namespace of its own.
 #
-# usage: packaging-test.sh
+# usage: check-packaging.sh
 
 . "$(dirname "$0")/lib.sh"
 . "$TOP/scripts/tools.sh"
