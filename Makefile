@@ -74,8 +74,8 @@ check-kdir:
 		$(call fail,$$($(BINDGEN) --version workaround-for-0.69.0) is older than $(bindgen_min); name another with BINDGEN=)
 	@$(BINDGEN) /dev/null -- -x c >/dev/null 2>&1 || \
 		$(call fail,$(BINDGEN) does not work: $$($(BINDGEN) /dev/null -- -x c 2>&1 | grep -o 'Unable to find libclang' || echo 'try it on any header')$(comma) see LIBCLANG_PATH=)
-	@case "$$(cat '$(KDIR)/include/config/kernel.release' 2>/dev/null)" in 7.[23] | 7.[23][.-]*) ;; *) \
-		echo 'note: the module is written for Linux 7.2 and 7.3, and the kernel at KDIR=$(KDIR) is another' >&2 ;; esac
+	@case "$$(cat '$(KDIR)/include/config/kernel.release' 2>/dev/null)" in 7.3 | 7.3[.-]*) ;; *) \
+		echo 'note: the module is written for Linux 7.3, and the kernel at KDIR=$(KDIR) is another' >&2 ;; esac
 
 install: all
 	+$(kbuild) modules_install
@@ -116,7 +116,6 @@ help:
 	@echo 'make demo                 set everything up, then the module at work in a virtual machine'
 	@echo 'make check                set everything up, then all tests (KTAP)'
 	@echo 'make check TESTS="T ..."  only these, e.g. TESTS=cttimeout_errors; TESTS=host for those without a guest'
-	@echo 'make check KVERSION=7.2   with Linux 7.2 instead of 7.3'
 	@echo 'make check KERNELS=plain  only on this kernel (plain, debug, builtin, s390x, arm64)'
 	@echo 'make check ARCH=s390x      on another architecture, emulated (s390x, arm64)'
 	@echo 'make check TESTS=cttimeout_ovs ZONES=1000  with so many zones at once (100 otherwise)'

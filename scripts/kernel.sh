@@ -90,7 +90,7 @@ build() {
 	fi
 	mkdir -p "$out"
 	rm -f "$out/complete"
-	fragment_text "$src" >"$fragment"
+	fragment_text >"$fragment"
 	step "configuring the $flavour kernel" "20 s" "$out/configure.log" \
 		env KCONFIG_ALLCONFIG="$fragment" "${KMAKE[@]}" -C "$src" O="$out" allnoconfig
 	grep -q '^CONFIG_RUST_IS_AVAILABLE=y' "$out/.config" || {
@@ -134,16 +134,8 @@ get_source() {
 	fi
 }
 
-# fragment_text SOURCE: the options, as that source calls them
+# The options of the kernel
 fragment_text() {
-	local older=()
-	# Linux 7.2
-	! grep -qx 'config PROC_SYSCTL' "$1/fs/proc/Kconfig" ||
-		older+=(-e 's/^CONFIG_SYSCTL=/CONFIG_PROC_SYSCTL=/')
-	fragments | sed -e '' "${older[@]}"
-}
-
-fragments() {
 	local config=$TOP/scripts/config
 	case $flavour in
 	uml) ;;
@@ -164,7 +156,7 @@ key() {
 		"$RUSTC" -vV
 		"clang-$LLVM_MAJOR" --version
 		"$BINDGEN" --version
-		fragment_text "$1"
+		fragment_text
 	} | sha256sum | cut -c1-16
 }
 

@@ -9,7 +9,7 @@
 #
 # RUSTC=, BINDGEN= and LLVM_MAJOR= in the environment are used as they are.
 
-RUST_MIN=1.85.0    # what Linux 7.2 and 7.3 ask for (scripts/min-tool-version.sh)
+RUST_MIN=1.85.0    # what Linux 7.3 asks for (scripts/min-tool-version.sh)
 BINDGEN_MIN=0.71.1
 LLVM_MIN=17
 BINDGEN_VERSION=0.72.1
