@@ -43,7 +43,8 @@ all: check-kdir
 fail = { echo "error: $(1)" >&2; exit 1; }
 comma := ,
 
-# What the module uses, as far as a kernel can be without it.
+# What the module uses, as far as a kernel can be without it. (32-bit kernels have not been
+# tried yet; nothing in the code needs 64 bits.)
 needed := MODULES 64BIT NF_CONNTRACK NF_CONNTRACK_TIMEOUT NETFILTER_NETLINK
 lacking = $(strip $(foreach o,$(needed),$(if $(shell \
 	grep -x 'CONFIG_$(o)=[ym]' '$(KDIR)/.config'),,CONFIG_$(o))))
