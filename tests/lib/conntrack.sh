@@ -4,26 +4,16 @@
 # Policies and flows for shell tests: querying them, and sending packets that change them.
 # To be sourced after ktap.sh and netns.sh.
 
-# policy_use NS NAME [EXPECTED]: the policy's "use", which nfct does not print. If a number
-# is expected, it is given 20 seconds: the nft back end lets go of the policy of a deleted
-# rule some time after the command has ended. (To begin Python again takes longer than
-# all else.)
+# policy_use NS NAME: the policy's "use", which nfct does not print
 policy_use() {
 	in_ns "$1" python3 -c '
-import nfnl, sys, time
-name, *expected = sys.argv[1:]
-s, end = nfnl.Socket(), time.monotonic() + 20
-while True:
-    policy = s.get(name)
-    use = str(policy and policy.use)
-    if not expected or use == expected[0] or time.monotonic() > end:
-        break
-    time.sleep(0.1)
-print(use)' "${@:2}"
+import nfnl, sys
+policy = nfnl.Socket().get(sys.argv[1])
+print(policy and policy.use)' "$2"
 }
 
-# check_use NAME NS POLICY EXPECTED
-check_use() { check_eq "$1" "$(policy_use "$2" "$3" "$4")" "$4"; }
+# check_use TITLE NS POLICY EXPECTED
+check_use() { check_eq "$1" "$(policy_use "$2" "$3")" "$4"; }
 
 # policy_replace NS NAME L3NUM L4PROTO ATTRIBUTE=SECONDS...: NLM_F_REPLACE, which
 # nfct does not know. ATTRIBUTE is the number of the timeout in the protocol.

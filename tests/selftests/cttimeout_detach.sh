@@ -78,7 +78,7 @@ has "the rule gives new flows the policy" 4005 3100
 
 check_fails "the module stays as long as a rule has a policy" "in use" unload "$MODULE"
 check "the rule goes" rule -D 91
-check "the module is not in use any more" wait_until 20 unused
+check "the module is not in use any more" unused
 # Two flows still have policies. All that they need of these is the memory.
 next_packet 4005
 has "a flow keeps a policy of which no name is left" 4005 3100

@@ -62,7 +62,6 @@ nfct() { in_ns "$S" nfct "$@"; }
 names() { nfct list timeout | sed -n 's/^\.\(.*\) = {/\1/p'; }
 # numbers: those by which Open vSwitch knows the policies
 numbers() { names | sed 's/^ovs_tp_\([0-9]*\)_.*/\1/' | sort -nu | xargs; }
-numbers_are() { [ "$(numbers)" = "$1" ]; }
 count_is() { [ "$(names | wc -l)" -eq "$1" ]; }
 
 # flow NAME ZONE SECONDS FILTER...

@@ -117,7 +117,7 @@ check_family() {
 	open_connection 4011
 	in_ns "$C" "$ipt" -t raw -D OUTPUT -p tcp --dport 80:81 -j CT --timeout web
 	check "$family: delete, with flows that carry the policy" \
-		wait_until 20 in_ns "$C" nfct delete timeout web
+		in_ns "$C" nfct delete timeout web
 	check_state 4011 ESTABLISHED 2300 "no packet, no change after delete"
 	traffic send c4011 && traffic receive s4011
 	check_state 4011 ESTABLISHED 432000 "a packet takes the default after delete"
@@ -132,7 +132,7 @@ check_family() {
 	check_state 4008 ESTABLISHED 432000 "one with the default is not"
 
 	in_ns "$C" "$ipt" -t raw -F
-	check "$family: the second policy goes" wait_until 20 in_ns "$C" nfct delete timeout short
+	check "$family: the second policy goes" in_ns "$C" nfct delete timeout short
 	for port in 80 82 83; do
 		traffic close "l$port"
 	done
