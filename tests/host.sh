@@ -5,7 +5,7 @@
 # installs, and goes into a kernel tree.
 #
 # usage: host.sh KERNEL BUILD_DIR [general]   (KERNEL: plain, debug or builtin)
-#   general  everything, not only what is to be said of this kernel
+#   general  all tests, not only those that depend on the kernel
 
 . "$(dirname "$0")/../scripts/lib.sh"
 . "$TOP/scripts/tools.sh"
@@ -23,7 +23,7 @@ cd "$TOP" || exit
 # build ARG...: in a copy of the sources, with all output
 copy_sources() { rm -rf "$work/copy" && mkdir "$work/copy" && cp -r Kbuild Kconfig Makefile include src tests "$work/copy"; }
 build() { "${KMAKE[@]}" -C "$work/copy" KDIR="$kdir" -j "$JOBS" "$@" 2>&1; }
-# silently COMMAND...: it succeeds and warns of nothing
+# silently COMMAND...: succeeds if the command does, without a warning
 silently() {
 	local out
 	out=$("$@" 2>&1) || { echo "$out"; return 1; }
@@ -36,9 +36,9 @@ test_sources() {
 		"src/${name}_main.rs" tests/modules/*.rs tests/fuzz/main.rs tests/bench/client/main.rs
 	check "clippy has nothing to say of the fuzzer" "$CLIPPY_DRIVER" --edition 2021 -D warnings \
 		--emit metadata -o "$work/fuzz.rmeta" tests/fuzz/main.rs
-	check "nor of the benchmark's client" "$CLIPPY_DRIVER" --edition 2021 -D warnings \
+	check "clippy has nothing to say of the benchmark's client" "$CLIPPY_DRIVER" --edition 2021 -D warnings \
 		--emit metadata -o "$work/client.rmeta" tests/bench/client/main.rs
-	# Lists with commas, redirections by "exec {name}<", assignments that are meant so
+	# These are wrong about lists with commas, "exec {name}<", and intended assignments.
 	check "shellcheck has nothing to say" shellcheck -S warning -x -P SCRIPTDIR \
 		-e SC1007,SC1083,SC2034,SC2046,SC2054,SC2093,SC2155 .ci/run $(find scripts tests -name '*.sh')
 	local file bad=
@@ -56,7 +56,7 @@ test_sources() {
 	check_eq "the policy logic holds no unsafe code" "$(grep -rnw unsafe src/cttimeout | grep -v '//!')" ""
 }
 
-# Documents go out of date in silence, unless somebody looks.
+# Documents go out of date unnoticed.
 test_documents() {
 	local absent='' file document
 	for file in $(grep -rhoE '`(src|include|tests|scripts|docs|packaging|Documentation)/[A-Za-z0-9_./-]+`' \
@@ -68,13 +68,13 @@ test_documents() {
 	while IFS=: read -r document file; do
 		[ -e "$(dirname "$document")/$file" ] || absent+=" $document:$file"
 	done < <(grep -oE '\]\([^)#:]+\)' ./*.md docs/*.md | sed 's/](\(.*\))/\1/' | sort -u)
-	check_eq "nor do their links" "$absent" ""
-	check_eq "the guide quotes the second subsystem as it is" \
+	check_eq "links in documents lead to files that exist" "$absent" ""
+	check_eq "docs/GUIDES.md quotes the second subsystem as it is" \
 		"$(sed -n '/^```rust$/,/^```$/{/^```/d;/./p}' docs/GUIDES.md |
 			grep -vxFf tests/modules/cttimeout_test_subsystem_main.rs)" ""
-	check_eq "and knows its length" "$(grep -oE 'module of [0-9]+ lines' docs/GUIDES.md)" \
+	check_eq "docs/GUIDES.md has the length of the second subsystem" "$(grep -oE 'module of [0-9]+ lines' docs/GUIDES.md)" \
 		"module of $(wc -l <tests/modules/cttimeout_test_subsystem_main.rs) lines"
-	check_eq "each line for bpftrace is tested" \
+	check_eq "each line for bpftrace in README.md is tested" \
 		"$(sed -n "s/.*'tracepoint:cttimeout:cttimeout_\([a-z]*\) { \(.*\) }'/\1 '\2'/p" README.md |
 			while read -r line; do grep -qF "$line" tests/selftests/cttimeout_bpftrace.sh || echo "$line"; done)" ""
 	check_eq "the package and the changelog are of one version" \
@@ -98,37 +98,36 @@ test_build() {
 	check "make W=1 has no warnings" builds_silently W=1
 	build clean >/dev/null
 	check "clippy has no warnings" builds_silently CLIPPY=1 TEST_MODULES=1
-	# Without being told, make finds the compilers that the kernel was built with.
+	# make finds the compilers that the kernel was built with.
 	check "make KDIR= alone builds" env -u RUSTC -u BINDGEN -u LIBCLANG_PATH \
 		make -C "$work/copy" KDIR="$kdir"
 	cp -r scripts "$work/copy/"
-	check_fails "that this is in the way of other builds is said" 'run "make clean" there' \
+	check_fails "a build in the sources is an error for scripts/module.sh" 'run "make clean" there' \
 		"$work/copy/scripts/module.sh" "$kdir"
 }
 
-# A build directory that will not do: make says so in a sentence, before anything
-# is built.
+# For an unsuitable build directory, make prints one sentence, and builds nothing.
 test_kdir() {
 	local fake=$work/fake option version file
 	copy_sources
-	# check_kdir: what make says of it
+	# check_kdir ARG...: checks the directory
 	check_kdir() { env -u RUSTC -u BINDGEN make -C "$work/copy" KDIR="$fake" check-kdir "$@" 2>&1; }
 	fake_kdir() {
 		rm -rf "$fake"
 		mkdir -p "$fake/rust" "$fake/include/config"
 		cp "$kdir/.config" "$fake/"
 		cp "$kdir/include/config/kernel.release" "$fake/include/config/"
-		echo "what is in here is not looked at" | tee "$fake/rust/libkernel.rmeta" >"$fake/Module.symvers"
+		echo "the contents do not matter" | tee "$fake/rust/libkernel.rmeta" >"$fake/Module.symvers"
 	}
 	# refused NAME TEXT COMMAND...: a directory that COMMAND has spoiled
 	refused() {
 		fake_kdir
 		"${@:3}"
-		check_fails "$1: there is a sentence" "$2" check_kdir
+		check_fails "$1: check-kdir says so" "$2" check_kdir
 	}
 	without() { sed -i "s/^CONFIG_$1=.*/# CONFIG_$1 is not set/" "$fake/.config"; }
 	with() { without "$1" && echo "CONFIG_$1=$2" >>"$fake/.config"; }
-	# dkms_says VERSION [DIRECTORY]: of a kernel that it could be built for otherwise
+	# dkms_says VERSION [DIRECTORY]: whether DKMS builds for the kernel, which has all options
 	dkms_says() (
 		# shellcheck disable=SC2034
 		kernel_source_dir=${2:-$kdir}
@@ -152,18 +151,18 @@ test_kdir() {
 
 	fake_kdir
 	with NF_CONNTRACK m
-	check "a directory with nothing wrong passes" check_kdir
-	check_eq "without a word" "$(check_kdir -s --no-print-directory)" ""
+	check "check-kdir accepts a directory with nothing wrong" check_kdir
+	check_eq "check-kdir prints nothing for a directory with nothing wrong" "$(check_kdir -s --no-print-directory)" ""
 	for version in 7.3 7.3.4 7.3-rc1; do
 		echo "$version" >"$fake/include/config/kernel.release"
-		check_eq "so does Linux $version" "$(check_kdir -s --no-print-directory)" ""
-		check_eq "and DKMS builds for it" "$(dkms_says "$version")" builds
+		check_eq "check-kdir prints nothing for Linux $version" "$(check_kdir -s --no-print-directory)" ""
+		check_eq "DKMS builds for Linux $version" "$(dkms_says "$version")" builds
 	done
 	for version in 7.2.13 7.30.0 7.4; do
 		echo "$version" >"$fake/include/config/kernel.release"
-		check "that $version is another version of Linux is a note" \
+		check "check-kdir prints a note for Linux $version" \
 			grep "note: the module is written for Linux 7.3" <(check_kdir)
-		check_eq "and DKMS passes it over" "$(dkms_says "$version")" "passes it over"
+		check_eq "DKMS passes Linux $version over" "$(dkms_says "$version")" "passes it over"
 	done
 	for option in NF_CT_NETLINK_TIMEOUT NF_CT_NETLINK_TIMEOUT_RUST; do
 		fake_kdir
@@ -177,30 +176,30 @@ test_kdir() {
 		check_eq "without $file, DKMS passes it over" "$(dkms_says 7.3.4 "$fake")" "passes it over"
 	done
 	fake_kdir
-	check_fails "RUSTC= that does not fit: there is a sentence" "was built with rustc" check_kdir RUSTC=true
+	check_fails "RUSTC= that does not fit: check-kdir says so" "was built with rustc" check_kdir RUSTC=true
 	printf '#!/bin/sh\necho bindgen 0.60.1\n' >"$work/bindgen"
 	chmod +x "$work/bindgen"
-	check_fails "an old bindgen: there is a sentence" "bindgen 0.60.1 is older than" \
+	check_fails "an old bindgen: check-kdir says so" "bindgen 0.60.1 is older than" \
 		check_kdir BINDGEN="$work/bindgen"
-	check_fails "a bindgen without libclang: there is a sentence" "Unable to find libclang" \
+	check_fails "a bindgen without libclang: check-kdir says so" "Unable to find libclang" \
 		check_kdir LIBCLANG_PATH="$work"
-	# Of a kernel that GCC has built, nobody knows where libclang is, but bindgen finds one.
+	# For a kernel that GCC has built, bindgen finds a libclang itself.
 	fake_kdir
 	with CC_VERSION_TEXT '"gcc (Debian 12.2.0-14) 12.2.0"'
-	check_eq "a kernel that GCC has built passes" "$(unset LIBCLANG_PATH && check_kdir -s --no-print-directory)" ""
+	check_eq "check-kdir accepts a kernel that GCC has built" "$(unset LIBCLANG_PATH && check_kdir -s --no-print-directory)" ""
 }
 
-# rustdoc's warnings are errors; what rust-project.json refers to must exist.
+# rustdoc's warnings are errors; the files that rust-project.json names must exist.
 test_doc() {
 	copy_sources
 	cp -r "$TOP/scripts" "$work/copy/"
 	check "make doc has no warnings" builds_silently doc
-	check "and documents what is private" \
+	check "make doc documents private items" \
 		test -f "$work/copy/rustdoc/${name}/cttimeout/commands/struct.Delete.html"
-	check_eq "and leaves no reference to a kernel header as it was" \
+	check_eq "make doc turns all references to kernel headers into links" \
 		"$(grep -rl 'href="srctree/' "$work/copy/rustdoc/$name")" ""
 	check "make rust-analyzer has no warnings" builds_silently rust-analyzer
-	check_eq "both modules are in rust-project.json, and know the generated bindings" \
+	check_eq "rust-project.json has both modules, with the generated bindings" \
 		"$(python3 -c '
 import json, os, sys
 for crate in json.load(open(sys.argv[1]))["crates"]:
@@ -209,7 +208,7 @@ for crate in json.load(open(sys.argv[1]))["crates"]:
 ' "$work/copy/rust-project.json")" "${name}_main True
 cttimeout_test_subsystem_main True"
 	if find_rust_analyzer; then
-		# One is put there, to be sure that it looks.
+		# One error is added, to be sure that rust-analyzer looks for them.
 		echo 'fn wrong(number: u32) { number.no_such_method(); }' >>"$work/copy/src/cttimeout/table.rs"
 		check_eq "rust-analyzer finds no errors but the one that there is" "$(analyzed)" \
 			"cttimeout/table.rs: no method \`no_such_method\` on type \`u32\`"
@@ -218,9 +217,8 @@ cttimeout_test_subsystem_main True"
 	fi
 }
 
-# analyzed: what an editor would underline in the copy, and say of it. In a kernel without
-# CONFIG_JUMP_LABEL, rust-analyzer takes the part of static_branch_unlikely!() that is for
-# a kernel with it for an error, where that is used.
+# analyzed: the errors that an editor would show in the copy. rust-analyzer also reports
+# static_branch_unlikely!() in a kernel without CONFIG_JUMP_LABEL, which is no error.
 analyzed() {
 	local log=$work/analyzer.log
 	(cd "$work/copy" && "$RUST_ANALYZER" diagnostics .) >"$log" 2>&1
@@ -229,8 +227,7 @@ analyzed() {
 		grep -v '^trace.rs: unresolved macro `\$crate::jump_label::arch_static_branch!`'
 }
 
-# That nothing unsafe is there today is one thing; that it does not compile is
-# what keeps it so.
+# Code that must not come back does not compile, or does not pass clippy.
 test_forbidden() {
 	copy_sources
 	echo 'pub(crate) fn peek(p: *const u8) -> u8 { unsafe { *p } }' >>"$work/copy/src/cttimeout/table.rs"
@@ -251,7 +248,7 @@ test_series() {
 		M="$tree/net/netfilter/cttimeout_rust" -j "$JOBS" modules
 }
 
-# What make check-checks breaks must be there to be broken.
+# The patches of make check-checks fit the sources.
 test_broken() {
 	local patch test
 	for patch in tests/broken/*.patch; do
@@ -262,7 +259,7 @@ test_broken() {
 	done
 }
 
-# A build directory's Makefile leads to the source; a build in the source is it.
+# kernel_source: from the Makefile of the build directory, which may be the source itself
 kernel_source() {
 	local src
 	src=$(sed -n 's/^include \(.*\)\/Makefile$/\1/p' "$kdir/Makefile")
@@ -296,20 +293,20 @@ test_heads() {
 	done
 }
 
-# Other architectures: what can be told without building for them
+# Other architectures, without a build for them
 test_arch() {
 	check_eq "base.config has each option that pc-only says is the PC's" \
 		"$(grep '^CONFIG_' scripts/config/pc-only | while read -r option; do
 			grep -q "^$option=" scripts/config/base.config || echo "$option"
 		done)" ""
 	check_fails "an unknown ARCH is refused" "is none of" env ARCH=mips scripts/kernel.sh plain
-	check_fails "so is a debug kernel for s390x" "a plain kernel only" env ARCH=s390x scripts/kernel.sh debug
-	check_fails "so is a PC's kernel for s390x" "is not for s390x" \
+	check_fails "a debug kernel for s390x is refused" "a plain kernel only" env ARCH=s390x scripts/kernel.sh debug
+	check_fails "a PC's kernel as one for s390x is refused" "is not for s390x" \
 		env ARCH=s390 KDIR="$kdir" scripts/kernel.sh plain
 	printf '#!/bin/sh\ntest "$*" = "--print target-list" || exec %q "$@"\n' "$RUSTC" >"$work/rustc"
 	chmod +x "$work/rustc"
 	ln -s "$RUSTFMT" "$CLIPPY_DRIVER" "$work/"
-	check_fails "so is a compiler that does not know s390x" "cannot compile for s390x" \
+	check_fails "a compiler that does not support s390x is refused" "cannot compile for s390x" \
 		env RUSTC="$work/rustc" scripts/kernel.sh s390x
 }
 
@@ -323,7 +320,7 @@ test_intree() {
 	sed -i 's/^CONFIG_NF_CT_NETLINK_TIMEOUT_RUST=y/CONFIG_NF_CT_NETLINK_TIMEOUT_RUST=m/' "$kdir/.config"
 	check "the module builds in the tree as =m, without warnings" \
 		silently "${kmake[@]}" -j "$JOBS" modules
-	check "and its .ko is there" test -f "$kdir/net/netfilter/cttimeout_rust/$name.ko"
+	check "the build in the tree as =m makes a .ko" test -f "$kdir/net/netfilter/cttimeout_rust/$name.ko"
 	cp "$work/config" "$kdir/.config"
 }
 

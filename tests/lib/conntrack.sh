@@ -15,8 +15,8 @@ print(policy and policy.use)' "$2"
 # check_use TITLE NS POLICY EXPECTED
 check_use() { check_eq "$1" "$(policy_use "$2" "$3")" "$4"; }
 
-# policy_replace NS NAME L3NUM L4PROTO ATTRIBUTE=SECONDS...: NLM_F_REPLACE, which
-# nfct does not know. ATTRIBUTE is the number of the timeout in the protocol.
+# policy_replace NS NAME L3NUM L4PROTO ATTRIBUTE=SECONDS...: NLM_F_REPLACE, which nfct does
+# not offer. ATTRIBUTE is the number of the timeout in the protocol.
 policy_replace() {
 	in_ns "$1" python3 -c '
 import nfnl, sys
@@ -29,9 +29,9 @@ sys.exit(answer.text or answer.error)' "${@:2}"
 # flow_timeout NS FILTER...: the seconds that a flow has left
 flow_timeout() { in_ns "$1" conntrack -L "${@:2}" 2>/dev/null | awk '{ print $3 }'; }
 
-# flow_has NS SECONDS FILTER...: whether a flow's timeout was set to SECONDS within the
-# last 99 seconds. Timeouts that a test has to tell apart differ by more than that (shorter
-# ones are told apart by the upper bound).
+# flow_has NS SECONDS FILTER...: whether a flow's timeout was set to SECONDS within the last
+# 99 seconds. Timeouts that a test has to distinguish differ by more than that (shorter ones
+# are distinguished by the upper bound).
 flow_has() {
 	local left
 	left=$(flow_timeout "$1" "${@:3}")
@@ -41,7 +41,7 @@ flow_has() {
 # flow_gone NS FILTER...
 flow_gone() { [ -z "$(flow_timeout "$@")" ]; }
 
-# check_flow NAME NS SECONDS FILTER...: waits for the packets that are under way
+# check_flow TITLE NS SECONDS FILTER...: waits for the packets on their way
 check_flow() {
 	if wait_until 20 flow_has "${@:2}"; then
 		pass "$1"
@@ -50,8 +50,8 @@ check_flow() {
 	fi
 }
 
-# traffic_start: a process to send and receive packets; it ends with the script
-# if not earlier, by traffic_stop
+# traffic_start: a process to send and receive packets; it ends with traffic_stop or with
+# the script
 traffic_start() {
 	coproc TRAFFIC { exec python3 ../lib/traffic.py; }
 }

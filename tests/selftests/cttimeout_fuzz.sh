@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: GPL-2.0
 # check: plain debug
 #
-# Sends messages of all kinds, good and bad, and looks whether the answers make
-# sense and the policies are those that the answers say; the first half of the
-# time with the module as it is, the other with detach_in_use=1. See tests/fuzz/.
+# Sends messages of all kinds, good and bad, and checks that the answers make sense, and
+# that the policies are the ones that the answers imply; the first half of the time
+# without module parameters, the second with detach_in_use=1. See tests/fuzz/.
 #
-# SEED=1 says which messages, TIME=30 (seconds) or MESSAGES= how many. For
-# scripts/fuzz.sh: ROUND= is where to go on, CORPUS= names files with messages
-# beside those of the repository, REPLAY= and MINIMIZE= name a file to play.
+# SEED=1 selects the messages, TIME=30 (seconds) or MESSAGES= limits them. For
+# scripts/fuzz.sh: ROUND= is the first round, CORPUS= names files with messages beside
+# those of the repository, REPLAY= and MINIMIZE= name a file to play.
 # shellcheck source-path=SCRIPTDIR/../lib
 
 . ../lib/ktap.sh
@@ -18,7 +18,7 @@ if [ ! -x "$CLIENTS/fuzz" ]; then
 	finish
 fi
 
-# A caller that does not say where to begin does not need to be told the progress, either.
+# Without ROUND=, nobody reads the progress.
 unseen=$([ -n "${ROUND:-}" ] || echo "/^PROGRESS/d; /^CORPUS/d;")
 SEED=${SEED:-1} ROUND=${ROUND:-0}
 [ -n "${MESSAGES:-}" ] || TIME=${TIME:-30}
@@ -27,13 +27,13 @@ export CORPUS="../fuzz/corpus ${CORPUS:-} $new"
 LIMIT=$(python3 -c 'import nfnl; print(nfnl.largest())')
 export LIMIT
 
-# fuzz ARG...: runs the fuzzer, and tells what it says
+# fuzz ARG...: runs the fuzzer, with its output as comments
 fuzz() {
 	"$CLIENTS/fuzz" "$@" 2>&1 | tee "$log" | sed -u "$unseen s/^/# /"
 	return "${PIPESTATUS[0]}"
 }
 
-# passes TITLE COMMAND...: like check, but what the command says is seen at once
+# passes TITLE COMMAND...: like check, but with the output of the command at once
 passes() {
 	local title=$1
 	shift
@@ -46,7 +46,7 @@ reload() { unload "$MODULE" && load "$MODULE" "$@"; }
 # if something was found
 half() {
 	export DETACH=$1
-	passes "seed $SEED, detach_in_use=$1: all answers make sense" \
+	passes "fuzz: seed $SEED, detach_in_use=$1: all answers make sense" \
 		fuzz run "$SEED" "$ROUND" "$((${TIME:-0} / 2))" "$((${MESSAGES:-0} / 2))"
 	ROUND=$(sed -n 's/^DONE \([0-9]*\) .*/\1/p' "$log")
 	sed -n 's/^CORPUS //p' "$log" >>"$new"
@@ -54,13 +54,13 @@ half() {
 	! grep -q '^FIND ' "$log"
 }
 
-# COMMAND:ERROR for each answer that there can be, and that so has to occur. Error 0
-# is success; the commands are numbered as in enum ctnl_timeout_msg_types, 5 is
-# any that there is not, and 6 a change of the rules.
+# COMMAND:ERROR for each possible answer; a long run has to see them all. Error 0 is
+# success. The commands are numbered as in enum ctnl_timeout_msg_types; 5 is any unknown
+# command, and 6 a change of the rules.
 answers="0:0 0:16 0:17 0:22 0:34 0:95 1:0 1:2 1:22 1:34 2:0 2:2 2:16 2:22 2:34
 	3:0 3:22 3:34 3:95 4:0 4:22 4:34 4:95 5:22 6:0 6:2 6:22"
 
-# missing: those that did not
+# missing: the answers that did not occur
 missing() {
 	local answer
 	for answer in $answers; do
@@ -74,19 +74,20 @@ file=${REPLAY:-${MINIMIZE:-}}
 if [ -n "$file" ]; then
 	if grep -q detach_in_use=1 "$file"; then
 		export DETACH=1
-		check "the module loads with detach_in_use" reload detach_in_use=1
+		check "fuzz: the module loads with detach_in_use" reload detach_in_use=1
 	fi
-	passes "${file##*/} makes nothing go wrong" fuzz "$([ -n "${REPLAY:-}" ] && echo replay || echo minimize)" "$file"
+	passes "fuzz: ${file##*/}: all answers make sense" \
+		fuzz "$([ -n "${REPLAY:-}" ] && echo replay || echo minimize)" "$file"
 else
 	if half 0; then
-		check "the module loads with detach_in_use" reload detach_in_use=1
+		check "fuzz: the module loads with detach_in_use" reload detach_in_use=1
 		half 1
 	fi
-	# The rare ones take a while, and a busy machine may not get there.
+	# The rare answers take many messages, which a busy machine may not send in time.
 	sent=$(sed -n 's/^DONE [0-9]* \([0-9]*\) messages$/\1/p' "$all" | awk '{ n += $1 } END { print n }')
 	if [ "${sent:-0}" -ge 100000 ]; then
-		check_eq "seed $SEED: each answer that there can be was given" "$(missing)" ""
+		check_eq "fuzz: seed $SEED: each answer that there can be was given" "$(missing)" ""
 	fi
 fi
-check "the module is not in use any more" wait_until 60 unused
+check "fuzz: the module is not in use after the last message" wait_until 60 unused
 finish

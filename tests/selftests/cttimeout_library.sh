@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # check: plain/s390x
 #
-# Shows that programs that are linked with libnetfilter_cttimeout, unchanged,
-# can do all that the kernel can, also what nfct does not ask for.
-# tests/lib/cttimeout.c is such a program.
+# A program that is linked with the unchanged libnetfilter_cttimeout (tests/lib/cttimeout.c)
+# can use all that the kernel offers, including what nfct does not use.
 # shellcheck source-path=SCRIPTDIR/../lib
 
 . ../lib/ktap.sh
@@ -22,8 +21,8 @@ fi
 
 client() { in_ns "$NS" "$CLIENTS/cttimeout" "$@"; }
 
-# printed NAME L3 L4 STATE=SECONDS...: what the library prints for it; without
-# NAME, for defaults
+# printed NAME L3 L4 STATE=SECONDS...: a policy as the library prints it; without NAME,
+# defaults
 printed() {
 	[ -z "$1" ] || printf '.%s = {\n' "$1"
 	printf '\t.l3proto = %s,\n\t.l4proto = %s,\n\t.policy = {\n' "$2" "$3"
@@ -62,7 +61,7 @@ for l4 in 1 6 17 47 58 132 255; do
 done
 check_eq "list: all, in the order of their creation" "$(client list)" "${list%$'\n'}"
 
-# Flags. The new defaults, too, show in what is replaced.
+# Flags. (A replace takes the defaults that were set above.)
 udp=(name=policy-17-2 l3=2 l4=17)
 check_fails "new excl: the name exists" "$EXISTS" client new excl "${udp[@]}" REPLIED=1
 check_fails "new: the name exists" "$BUSY" client new "${udp[@]}" REPLIED=1
@@ -72,13 +71,13 @@ check_fails "new replace: another family" "$INVALID" \
 	client new replace name=policy-17-2 l3=10 l4=17 REPLIED=1
 check_fails "new replace: another protocol" "$INVALID" \
 	client new replace name=policy-17-2 l3=2 l4=47 REPLIED=1
-check_eq "nothing was changed" "$(client list)" "${list%$'\n'}"
-check "new replace" client new replace "${udp[@]}" REPLIED=4321
-check_eq "it was replaced, and the rest is the defaults" "$(client get name=policy-17-2)" \
+check_eq "refused requests change no policy" "$(client list)" "${list%$'\n'}"
+check "new replace: one of two timeouts" client new replace "${udp[@]}" REPLIED=4321
+check_eq "new replace: timeouts that are not given take the defaults" "$(client get name=policy-17-2)" \
 	"$(printed policy-17-2 2 17 UNREPLIED=1710 REPLIED=4321)"
-check "new, without a flag" client new name=plain l3=2 l4=17 REPLIED=4321
+check "new: no flag, and a new name" client new name=plain l3=2 l4=17 REPLIED=4321
 
-# What is missing, or not there
+# Requests that lack an attribute, or name an unknown policy or protocol
 check_fails "new: no name" "$INVALID" client new l3=2 l4=17 REPLIED=1
 check_fails "new: no family" "$INVALID" client new name=other l4=17 REPLIED=1
 check_fails "new: no timeouts" "$INVALID" client new name=other l3=2 l4=17
@@ -91,14 +90,16 @@ check_fails "default-set: no timeouts" "$INVALID" client default-set l4=17
 check_fails "default-get: no family" "$INVALID" client default-get l4=17
 
 # Deleting
-check "a rule" in_ns "$NS" iptables -t raw -A OUTPUT -p tcp -j CT --timeout policy-6-2
+check "iptables: a rule names a policy" \
+	in_ns "$NS" iptables -t raw -A OUTPUT -p tcp -j CT --timeout policy-6-2
 check_fails "delete: a rule uses it" "$BUSY" client delete name=policy-6-2
-check "delete" client delete name=plain
-check_fails "it is gone" "$NOT_FOUND" client get name=plain
-check "delete all" client delete
-check_eq "what a rule uses is kept" "$(client list | grep '^\.')" ".policy-6-2 = {"
+check "delete: no rule uses the policy" client delete name=plain
+check_fails "get: a deleted policy is unknown" "$NOT_FOUND" client get name=plain
+check "delete all: a rule uses one policy" client delete
+check_eq "delete all: the policy that a rule uses is kept" \
+	"$(client list | grep '^\.')" ".policy-6-2 = {"
 in_ns "$NS" iptables -t raw -F
-check_use "the rule lets go" "$NS" policy-6-2 1
-check "delete all, again" client delete
-check_eq "nothing is left" "$(client list)" ""
+check_use "a removed rule does not use the policy" "$NS" policy-6-2 1
+check "delete all: no rule uses a policy" client delete
+check_eq "delete all: no policy is left" "$(client list)" ""
 finish

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # check: plain/s390x
 #
-# Shows that nfct, unchanged, does with this module all that it can do with
-# policies: each subcommand, each protocol, each state, for IPv4 and IPv6.
+# Unchanged nfct works with this module: each subcommand, each protocol, each state, for IPv4
+# and IPv6.
 # shellcheck source-path=SCRIPTDIR/../lib
 
 . ../lib/ktap.sh
@@ -40,7 +40,7 @@ values() {
 	done
 }
 
-# printed FAMILY PROTOCOL FIRST [NAME]: what nfct prints for it
+# printed FAMILY PROTOCOL FIRST [NAME]: a policy, or defaults, as nfct prints them
 printed() {
 	local state n=$3
 	[ -z "${4:-}" ] || printf '.%s = {\n' "$4"
@@ -67,11 +67,11 @@ for proto in $PROTOCOLS; do
 		all+=$(printed "$family" "$proto" "$first" "$name")$'\n'
 	done
 done
-check_eq "list has all, in the order of their creation" "$(nfct list timeout)" "${all%$'\n'}"
+check_eq "list shows all policies, in the order of their creation" "$(nfct list timeout)" "${all%$'\n'}"
 
 check_fails "add refuses a name that exists" "Device or resource busy" \
 	nfct add timeout inet-tcp inet tcp established 1
-check_eq "the policy is what it was" "$(nfct get timeout inet-tcp)" \
+check_eq "a refused add does not change the policy" "$(nfct get timeout inet-tcp)" \
 	"$(printed inet tcp 1100 inet-tcp)"
 check_fails "get refuses an unknown name" "No such file or directory" nfct get timeout unknown
 check_fails "delete refuses an unknown name" "No such file or directory" \
@@ -80,20 +80,21 @@ check_fails "delete refuses an unknown name" "No such file or directory" \
 for proto in $PROTOCOLS; do
 	name=inet6-$proto
 	check "delete $proto" nfct delete timeout "$name"
-	check_fails "$proto is gone" "No such file or directory" nfct get timeout "$name"
+	check_fails "get finds no deleted policy for $proto" \
+		"No such file or directory" nfct get timeout "$name"
 done
-check_eq "the others are still there" "$(nfct list timeout | grep -c l3proto)" 7
-check "flush" nfct flush timeout
-check_eq "nothing is left" "$(nfct list timeout)" ""
+check_eq "delete leaves the other policies" "$(nfct list timeout | grep -c l3proto)" 7
+check "flush of 7 policies" nfct flush timeout
+check_eq "flush leaves no policy" "$(nfct list timeout)" ""
 
 # 31 characters and the NUL fill the attribute.
 longest=a234567890123456789012345678901
-check "a name of 31 characters" nfct add timeout "$longest" inet udp replied 77
-check_eq "it is told in full" "$(nfct list timeout | head -n 1)" ".$longest = {"
-check "it can be deleted" nfct delete timeout "$longest"
+check "add takes a name of 31 characters" nfct add timeout "$longest" inet udp replied 77
+check_eq "list shows a name of 31 characters in full" "$(nfct list timeout | head -n 1)" ".$longest = {"
+check "delete takes a name of 31 characters" nfct delete timeout "$longest"
 
-# The defaults belong to a protocol, not to a family. A policy made before they
-# change keeps what it has; one made afterwards takes the new ones.
+# The defaults belong to a protocol, not to a family. A policy that exists keeps its values
+# when the defaults change; a new policy takes the new defaults.
 first=5000
 for proto in $PROTOCOLS; do
 	first=$((first + 100))
@@ -116,11 +117,10 @@ for proto in $PROTOCOLS; do
 			sed "s/\.$first_state = .*/.$first_state = 42,/")"
 done
 check "default-set changes one value" nfct default-set timeout inet tcp close_wait 4321
-check_eq "and leaves the others" "$(nfct default-get timeout inet tcp)" \
+check_eq "default-set leaves the other values" "$(nfct default-get timeout inet tcp)" \
 	"$(printed inet tcp 5100 | sed 's/\.CLOSE_WAIT = .*/.CLOSE_WAIT = 4321,/')"
 
-# nfct still knows two protocols that the kernel has stopped tracking. It takes
-# all their states, but the kernel takes none.
+# nfct still accepts two protocols that the kernel does not track any more.
 for proto in dccp udplite; do
 	# shellcheck disable=SC2046
 	check_fails "add refuses $proto" "Operation not supported" \

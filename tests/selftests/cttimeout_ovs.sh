@@ -2,13 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0
 # check: plain/s390x; slow: 7
 #
-# Shows that Open vSwitch, unchanged, times the flows of its zones by the
-# module: policies come and go with the zones, also many at once; one that the
-# datapath still uses stays until Open vSwitch tries again; and a restart of the
-# daemon does no harm.
+# Unchanged Open vSwitch uses the module for the timeouts of its zones: it makes and deletes
+# policies with the zones, also many at once; a policy that the datapath still uses stays
+# until Open vSwitch tries again; and ovs-vswitchd can be restarted.
 #
-# ZONES says how many zones are made at once: 100 by default, for the sake of
-# emulated machines; try 1000 on others.
+# ZONES=100 is the number of zones that are made at once, low enough for emulated machines;
+# try 1000 on others.
 # shellcheck source-path=SCRIPTDIR/../lib
 
 . ../lib/ktap.sh
@@ -45,7 +44,7 @@ switch() {
 			-- add-port br0 port-a -- add-port br0 port-b
 }
 
-# openflow: what the bridge is to do; the daemon forgets it when it ends
+# openflow: the flows of the bridge, which do not survive the daemon
 openflow() {
 	ovs-ofctl add-flows br0 - <<-END
 		priority=2,arp,actions=NORMAL
@@ -60,15 +59,15 @@ openflow() {
 
 nfct() { in_ns "$S" nfct "$@"; }
 names() { nfct list timeout | sed -n 's/^\.\(.*\) = {/\1/p'; }
-# numbers: those by which Open vSwitch knows the policies
+# numbers: the numbers in the names of the policies
 numbers() { names | sed 's/^ovs_tp_\([0-9]*\)_.*/\1/' | sort -nu | xargs; }
 count_is() { [ "$(names | wc -l)" -eq "$1" ]; }
 
 # flow NAME ZONE SECONDS FILTER...
 flow() { check_flow "$family: zone $2: $1" "$S" "$3" -w "$2" -f "$family" "${@:4}"; }
 
-# check_zone FAMILY ICMP ZONE A B UDP PING TCP: UDP, ping and TCP
-# from A to B, and the timeouts that they have
+# check_zone FAMILY ICMP ZONE A B UDP PING TCP: UDP, ping and TCP from A to B, and their
+# timeouts
 check_zone() {
 	local family=$1 icmp=$2 zone=$3 a=$4 b=$5
 
@@ -84,7 +83,7 @@ check_zone() {
 	flow tcp "$zone" "$8" -p tcp --state ESTABLISHED
 }
 
-# new_flow PORT SECONDS ZONE: a new UDP flow from this port takes this timeout
+# new_flow PORT SECONDS ZONE: a new UDP flow from PORT has a timeout of SECONDS
 new_flow() {
 	local family=ipv4
 	traffic connect "n$1" "$A" udp "10.0.$3.2" 90 "10.0.$3.1" "$1"
@@ -92,7 +91,7 @@ new_flow() {
 	flow "a new flow" "$3" "$2" -p udp --sport "$1"
 }
 
-# The datapath's flow for UDP to zone 5 uses this policy.
+# used POLICY: whether the datapath's flow for UDP to zone 5 uses it
 used() { [ "$(policy_use "$S" "$1")" -gt 1 ]; }
 
 if ! ovs_installed; then
@@ -101,23 +100,23 @@ if ! ovs_installed; then
 fi
 netns_add "$S" && host "$A" port-a 1 && host "$B" port-b 2 && load openvswitch || exit 1
 ovs_in "$S" "$(mktemp -d /tmp/ovs.XXXXXX)"
-check "the daemons start" ovs_start
+check "Open vSwitch's daemons start" ovs_start
 comment "$(ovs-vsctl --version | head -n 1)"
-check "a bridge in the kernel's datapath" switch
-check "with flows through two zones" openflow
+check "a bridge is made in the kernel's datapath" switch
+check "the bridge takes flows through two zones" openflow
 traffic_start
 
-# A zone has policies
-check "a zone's timeouts are set" ovs-vsctl add-zone-tp system zone=5 \
+# A zone with policies
+check "four timeouts of a zone are set" ovs-vsctl add-zone-tp system zone=5 \
 	udp_single=2100 icmp_first=2300 icmp_reply=2300 tcp_established=2400
-check "one more is set" zones_stir 2200
-# Those of before the change may be deleted a little later.
+check "a fifth timeout of the zone is set" zones_stir 2200
+# Open vSwitch may delete the policies of before the change a little later.
 wait_until 90 count_is 6
 number=$(numbers)
-check_eq "there is a policy for each protocol and family" "$(names | sort | xargs)" \
+check_eq "the zone has a policy for each protocol and family" "$(names | sort | xargs)" \
 	"$(for part in $PARTS; do echo "ovs_tp_${number}_$part"; done | xargs)"
 for family in 4 6; do
-	check_eq "UDP's timeouts are the zone's, IPv$family" \
+	check_eq "the zone's policy for UDP has its timeouts, IPv$family" \
 		"$(nfct get timeout "ovs_tp_${number}_udp$family" | grep REPLIED | xargs)" \
 		".UNREPLIED = 2100, .REPLIED = 2200,"
 done
@@ -125,35 +124,37 @@ check_zone ipv4 icmp 5 10.0.5.1 10.0.5.2 2100 2300 2400
 check_zone ipv6 icmpv6 5 fd05::1 fd05::2 2100 2300 2400
 check_zone ipv4 icmp 6 10.0.6.1 10.0.6.2 30 30 432000
 check_zone ipv6 icmpv6 6 fd06::1 fd06::2 30 30 432000
-check_eq "Open vSwitch itself shows them for its zone only" \
+check_eq "Open vSwitch shows six flows with the zone's timeouts" \
 	"$(ovs-appctl dpctl/dump-conntrack -s zone=5 | grep -cw 'timeout=2[0-4]..')" 6
 
-# The daemon starts again. Policies with names like its own must be old ones of
-# its own, which it deletes.
-check "the daemon stops" vswitchd_stop
-check_eq "its policies stay" "$(numbers)" "$number"
+# The daemon starts again. It takes policies with names like its own for old ones of its
+# own, and deletes them.
+check "ovs-vswitchd stops" vswitchd_stop
+check_eq "the policies stay without ovs-vswitchd" "$(numbers)" "$number"
 nfct add timeout "ovs_tp_$((number + 100))_udp4" inet udp unreplied 1
-check "it starts again" vswitchd_start
-check "the timeouts are changed" zones_stir 2201
-check "it has found the old policies, and deleted them" wait_until 90 count_is 6
-check_eq "it has the new timeouts" "$(nfct list timeout | grep -w REPLIED | xargs)" \
+check "ovs-vswitchd starts again" vswitchd_start
+check "the zone's timeouts are changed after the restart" zones_stir 2201
+check "ovs-vswitchd has found its old policies, and deleted them" wait_until 90 count_is 6
+check_eq "the zone's policies have the new timeouts after the restart" \
+	"$(nfct list timeout | grep -w REPLIED | xargs)" \
 	".REPLIED = 2201, .REPLIED = 2201,"
-check "it is told the flows again" openflow
+check "the bridge takes the flows again after the restart" openflow
 new_flow 4010 2100 5
 
 # A policy is in use
 number=$(numbers) policy=ovs_tp_$(numbers)_udp4
 check "the datapath uses the policy" wait_until 20 used "$policy"
-# Nobody updates the datapath's flows until the revalidators go on.
+# The datapath's flows stay as they are until the revalidators resume.
 ovs-appctl revalidator/pause
 ovs_log_mark
-check "the zone's timeouts are taken away" ovs-vsctl del-zone-tp system zone=5
-check "Open vSwitch is told that the policy is busy" wait_until 90 \
+check "the zone's timeouts are removed while the datapath uses a policy" \
+	ovs-vsctl del-zone-tp system zone=5
+check "Open vSwitch logs that the policy is busy" wait_until 90 \
 	ovs_log_has "failed to delete timeout policy $policy (Device or resource busy)"
-check_eq "the policy stays" "$(names | grep "udp4")" "$policy"
+check_eq "the policy that the datapath uses stays" "$(names | grep "udp4")" "$policy"
 new_flow 4011 2100 5
 ovs-appctl revalidator/resume
-check "it is deleted in the end" wait_until 90 count_is 0
+check "the policy is deleted once the datapath has released it" wait_until 90 count_is 0
 new_flow 4012 30 5
 
 # Many zones, no two of them alike
@@ -163,19 +164,19 @@ for zone in $(seq 6 "$last"); do
 	delete+=(-- del-zone-tp system "zone=$zone")
 done
 start=$SECONDS
-check "$ZONES zones are made" ovs-vsctl "${add[@]}"
-check "their timeouts are changed" zones_stir 2202
-check "there are policies for each" wait_until 300 count_is $((6 * ZONES))
-check_eq "each has its own values, for both families" \
+check "timeouts of $ZONES zones are set" ovs-vsctl "${add[@]}"
+check "timeouts of $ZONES zones are changed" zones_stir 2202
+check "each of $ZONES zones has its six policies" wait_until 300 count_is $((6 * ZONES))
+check_eq "each of $ZONES zones has its own values, for both families" \
 	"$(nfct list timeout | sed -n 's/.*UNREPLIED = \(.*\),/\1/p' | sort -n | xargs)" \
 	"$(for zone in $(seq 6 "$last"); do echo $((3000 + zone)) $((3000 + zone)); done | xargs)"
 new_flow 4013 3006 6
-check "the zones are deleted" ovs-vsctl "${delete[@]}"
-check "so are their policies" wait_until 300 count_is 0
+check "timeouts of $ZONES zones are removed" ovs-vsctl "${delete[@]}"
+check "the policies of $ZONES zones are deleted" wait_until 300 count_is 0
 comment "$ZONES zones: $((SECONDS - start)) s"
 new_flow 4014 30 6
 
 traffic_stop
-check "the daemons stop" ovs_stop
+check "Open vSwitch's daemons stop" ovs_stop
 check "the datapath's module can be unloaded" wait_until 60 unload openvswitch
 finish

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0
 # check: plain/s390x
 #
-# Shows that flows of every other tracked protocol have the timeouts of their
-# policies, by real packets over IPv4 and IPv6. (TCP has a test of its own.)
+# Flows of each tracked protocol but TCP (see cttimeout_tcp.sh) have the timeouts of their
+# policies, with real packets over IPv4 and IPv6.
 #
-# As there, the client's conntrack sees a packet before its INPUT drops it.
+# The client's conntrack sees a packet before the client's INPUT chain drops it.
 # shellcheck source-path=SCRIPTDIR/../lib
 
 . ../lib/ktap.sh
@@ -112,7 +112,7 @@ check_family() {
 	# The generic policy is for the protocol that the rule names, not for all unknown ones.
 	traffic connect other "$C" 254 "$server" 0 "$client" 0
 	traffic send other
-	flow "protocol 254 has the default" 600 -p 254
+	flow "protocol 254 has the default beside a policy for 253" 600 -p 254
 
 	in_ns "$C" "$ipt" -t raw -F
 	in_ns "$C" nfct flush timeout

@@ -2,12 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0
 # check: plain/s390x; slow: 3
 #
-# Shows that a TCP connection has the timeout of its policy in every state, that
-# others have the defaults, and what happens to a connection when its policy
-# changes or goes.
+# A TCP connection has the timeout of its policy in each state, a connection without a policy
+# has the defaults, and a change or a delete of a policy takes effect with the next packet.
 #
-# The policy is the client's. The client's conntrack sees an incoming packet before
-# INPUT drops it, which is how a connection is held in a given state.
+# The policy is the client's. The client's conntrack sees an incoming packet before the
+# client's INPUT chain drops it; so a connection can be held in a given state.
 # shellcheck source-path=SCRIPTDIR/../lib
 
 . ../lib/ktap.sh
@@ -34,7 +33,7 @@ check_family() {
 	local family=$1 ipt=$2 inet=$3 l3num=$4 client=$5 server=$6
 	local port flow
 
-	# The values of no two states, nor of the defaults, are within a minute.
+	# Any two values, and any value and a default, differ by more than a minute.
 	check "$family: a policy with a value for each state" in_ns "$C" \
 		nfct add timeout web "$inet" tcp syn_sent 1100 syn_recv 1200 \
 		established 1300 fin_wait 1400 close_wait 1500 last_ack 1600 \
@@ -88,17 +87,18 @@ check_family() {
 	traffic reset c4007
 	check_state 4007 CLOSE 1800
 
-	# A port that no rule is for
+	# A port without a rule
 	open_connection 4008 82
 	check_state 4008 ESTABLISHED 432000 "the default without a policy"
 
 	# Values are replaced: the next packet counts.
 	open_connection 4009
 	check_state 4009 ESTABLISHED 1300 "ESTABLISHED before the replacement"
-	check "$family: replace" policy_replace "$C" web "$l3num" 6 3=2300 10=2000 11=2100
-	check_state 4009 ESTABLISHED 1300 "no packet, no change"
+	check "$family: a policy that flows have is replaced" \
+		policy_replace "$C" web "$l3num" 6 3=2300 10=2000 11=2100
+	check_state 4009 ESTABLISHED 1300 "no change without a packet after the replacement"
 	traffic send c4009 && traffic receive s4009
-	check_state 4009 ESTABLISHED 2300 "a packet takes the replaced value"
+	check_state 4009 ESTABLISHED 2300 "the replaced value with the next packet"
 
 	# These two are not states, but limits to the timeout of a state.
 	drop "$S"
@@ -113,26 +113,25 @@ check_family() {
 	let_pass
 	in_ns "$C" sysctl -qw net.ipv4.tcp_rto_min_us=60000000
 
-	# The policy goes: so does what it did to the flow, at the next packet.
+	# The policy is deleted: the flow takes the default with the next packet.
 	open_connection 4011
 	in_ns "$C" "$ipt" -t raw -D OUTPUT -p tcp --dport 80:81 -j CT --timeout web
-	check "$family: delete, with flows that carry the policy" \
-		in_ns "$C" nfct delete timeout web
-	check_state 4011 ESTABLISHED 2300 "no packet, no change after delete"
+	check "$family: a policy that flows have is deleted" in_ns "$C" nfct delete timeout web
+	check_state 4011 ESTABLISHED 2300 "no change without a packet after the delete"
 	traffic send c4011 && traffic receive s4011
-	check_state 4011 ESTABLISHED 432000 "a packet takes the default after delete"
+	check_state 4011 ESTABLISHED 432000 "the default with the next packet after the delete"
 
-	# A timeout that is over ends the flow.
+	# A flow ends with its timeout.
 	open_connection 4012 83
 	check_state 4012 ESTABLISHED 2500 "the policy of another port"
 	policy_replace "$C" short "$l3num" 6 3=2
 	traffic send c4012 && traffic receive s4012
 	flow=(-f "$family" -p tcp --sport 4012)
 	check "$family: a flow with 2 seconds is gone" wait_until 60 flow_gone "$C" "${flow[@]}"
-	check_state 4008 ESTABLISHED 432000 "one with the default is not"
+	check_state 4008 ESTABLISHED 432000 "a flow with the default is still there"
 
 	in_ns "$C" "$ipt" -t raw -F
-	check "$family: the second policy goes" in_ns "$C" nfct delete timeout short
+	check "$family: the policy of the other port is deleted" in_ns "$C" nfct delete timeout short
 	for port in 80 82 83; do
 		traffic close "l$port"
 	done
