@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# An apt of our own, beside the machine's: other suites or another architecture,
-# and another state. What it fetches comes from the machine's own mirror. To be
-# sourced after lib.sh.
+# A second apt beside the machine's, with other suites or another architecture, and with a
+# state of its own. It fetches from the machine's mirror. To be sourced after lib.sh.
 
 # The mirror of the Debian archive that this machine itself uses.
 debian_mirror() {
@@ -22,7 +21,7 @@ debian_keyring() {
 	return 1
 }
 
-# private_apt_init DIR SUITE...: makes DIR what private_apt works in
+# private_apt_init DIR SUITE...: prepares DIR for private_apt
 private_apt_init() {
 	local dir=$1 mirror keyring suite
 	shift
@@ -35,7 +34,7 @@ private_apt_init() {
 	done >"$dir/sources.list"
 }
 
-# private_apt DIR TOOL ARG...: apt-get, apt-cache
+# private_apt DIR TOOL ARG...: runs apt-get or apt-cache
 private_apt() {
 	local dir=$1 tool=$2
 	shift 2

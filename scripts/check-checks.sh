@@ -1,13 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# make check-checks: checks the checkers. Breaks the module in one way after the
-# other; each time, builds it, runs a test on the debug kernel, and checks that
-# the search of the kernel log finds what it should. With the unbroken module, the
-# search must find nothing in the log of the same tests. Prints KTAP.
+# make check-checks: checks the checkers. Breaks the module with one patch after the other,
+# builds it, runs a test on the debug kernel, and checks that the search of the kernel log
+# finds the error. With the unbroken module, the search must find nothing in the log of the
+# same tests. Prints KTAP.
 #
-# tests/broken/*.patch are the ways. "Test:" says which test is run, "Expect:" is
-# a pattern for what the log has to say.
+# The patches are tests/broken/*.patch. "Test:" names the test, "Expect:" is a pattern for
+# the report in the log.
 #
 # usage: check-checks.sh [NAME]...   (of a patch, without .patch; by default, all)
 
@@ -22,7 +22,7 @@ copy=$CACHE/broken
 mkdir -p "$CACHE/results"
 results=$(mktemp -d "$CACHE/results/broken-$(date +%Y%m%d-%H%M%S).XXXX")
 
-# build [PATCH]: prints the directory with a module that is broken so
+# build [PATCH]: builds the module with the patch, and prints its directory
 build() {
 	rm -rf "$copy" && mkdir "$copy" &&
 		cp -r "$TOP"/{Kbuild,Kconfig,Makefile,include,src,scripts,tests} "$copy" || return
@@ -30,15 +30,15 @@ build() {
 	"$copy/scripts/module.sh" "$kdir" TEST_MODULES=1
 }
 
-# run CONSOLE MODULE_DIR TEST...: what is broken may take the whole guest with it, which
-# then is to end at once, with all that the kernel had to say on the console
+# run CONSOLE MODULE_DIR TEST...: runs the tests in a guest. A broken module may crash the
+# guest, which then ends at once, with the kernel's messages on the console.
 run() {
 	say "    running ${*:3} (minutes; console: $1)"
 	"$TOP/scripts/vm.sh" -c 4 -t 2100 -a oops=panic -a ignore_loglevel "$kdir" \
 		env TEST_TIMEOUT=1500 "$TOP/tests/guest.sh" "$2" "$clients" "${@:3}" >"$1" 2>&1
 }
 
-# test_file PATCH: of the test that is to be run
+# test_file PATCH: the file of the test that the patch names
 test_file() { basename "$(compgen -G "$TOP/tests/selftests/$(sed -n 's/^Test: //p' "$1").*")"; }
 
 if [ $# -eq 0 ]; then

@@ -1,11 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Looks through a guest's console for anything a kernel checker reports, prints
-# it, and fails if there is any, or if the kernel log is not all there.
+# Searches a guest's console for reports of kernel checkers, prints them, and fails if there
+# are any, or if the kernel log is not complete.
 #
 # usage: check-log.sh [-p] CONSOLE_FILE
-#   -p  part of the log will do: a guest that ran for hours may have no more than that
+#   -p  the beginning of the log may be missing, as after hours
 
 part=
 [ "$1" != -p ] || { part=y && shift; }
@@ -17,25 +17,24 @@ reports+='|INFO: (task|rcu|trying)|rcu: INFO|rcu_.* (self-)?detected stall|soft 
 reports+='|sleeping function|scheduling while atomic|refcount_t:|list_(add|del) corruption'
 reports+='|kmemleak: [1-9][0-9]* new|unreferenced object|slab error|Objects remaining'
 reports+='|rust_kernel: panicked|panicked at|unregister_netdevice: waiting'
-# A checker that has given up would have nothing to say of the rest.
+# A checker that has given up reports nothing after that.
 reports+='|leak detector disabled|turning off the locking correctness validator'
 
-# The names of kernel features that announce themselves at boot, and what the
-# guest's init, which is no part of the kernel, writes to the log.
+# Kernel features that announce themselves at boot, and messages of the guest's init
 harmless='\] virtme-ng-init: |'
 harmless+='kasan: KernelAddressSanitizer initialized|^.{0,24}KASAN'
 harmless+=' (initialized|enabled)|ODEBUG: selftest passed'
 
-# Messages that are not the module's fault. If the end of such a message is not found
-# within the number of lines below, it is not excused.
+# Messages with another cause than the module. A message without its end within 80 lines is a
+# report.
 #
-# vmalloc reports each failure that a test has injected, with a stack trace: if it has no
-# memory for the few bytes of a vm_struct or of an array of pages, it is such a failure.
-# The tracing core warns if it has no memory for an event of a module, and then prints the
-# error: anything but ENOMEM (12) is a report.
+# vmalloc reports failures that a test has injected, with a stack trace: missing memory for a
+# vm_struct or for an array of pages, a few bytes each, is an injected failure. The tracing
+# core warns if it has no memory for an event of a module, and prints the error: any error
+# but ENOMEM (12) is a report.
 #
-# In Linux 7.3, ovs_ct_copy_action() looks at a flow's timeout with rcu_dereference(), but
-# without the RCU read lock, whichever module gives Open vSwitch the timeout.
+# In Linux 7.3, ovs_ct_copy_action() reads a flow's timeout with rcu_dereference(), but
+# without the RCU read lock, with the C module as with this one.
 excused='
 	function begin(last, words) { end = last; must = words; n = 0 }
 	function flush() { for (i = 0; i < n; i++) print kept[i]; end = "" }
@@ -58,15 +57,15 @@ failing=
 ! grep -q '# Subtest: cttimeout_failslab' "$1" || failing=1
 reports+='|error code is -([02-9]|1$|1[013-9]|12[0-9])'
 
-# Prints the reports among the lines that it reads.
+# reported: prints the reports in the lines on stdin
 reported() { awk -v failing="$failing" "$excused" | grep -aE "$reports" | grep -avE "$harmless"; }
 
 log=$(sed -n '/--- kmemleak begins ---/,/--- kmemleak ends ---/p
 	/--- kernel log begins ---/,/--- kernel log ends ---/p' "$1")
 found=$(reported <<<"$log")
-# From its first line to its last
+# The log must have its first line and its last.
 { [ -n "$part" ] || grep -q 'Linux version' <<<"$log"; } && grep -q -- '--- kernel log ends ---' <<<"$log" || {
-	# On the console is what is left of it, and what was said before the guest died.
+	# The console has what the kernel printed before the guest ended.
 	reported <"$1" | head -n 40
 	echo "the guest's kernel log is not complete; the console ends with:"
 	tail -n 40 "$1"

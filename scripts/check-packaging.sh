@@ -1,13 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# make check-packaging: builds the Debian package in a clean Debian, installs it
-# there, has DKMS build the module for the plain kernel (or KDIR=), and boots that
-# kernel with what is installed. Prints KTAP. Takes root, and 3 GB of disk.
+# make check-packaging: builds the Debian package in a clean Debian, installs it there, has
+# DKMS build the module for the plain kernel (or KDIR=), and boots that kernel with the
+# installed package. Prints KTAP. Needs root, and 3 GB of disk.
 #
-# The clean Debian is a directory, of the release that this machine has, from the
-# archives that its apt uses: the compilers must be those of the kernel. What is
-# mounted there is mounted in a mount namespace of its own.
+# The clean Debian is a directory, with the same release and the same archives as this
+# machine, because the compilers must be those of the kernel. Mounts in it are in a mount
+# namespace of their own.
 #
 # usage: check-packaging.sh
 
@@ -18,7 +18,7 @@
 package=nfnetlink-cttimeout-rust
 module=nfnetlink_cttimeout_rust
 
-[ "$(id -u)" -eq 0 ] || die "please run as root: it takes chroot and mount"
+[ "$(id -u)" -eq 0 ] || die "please run as root, for chroot and mount"
 if [ "${1:-}" != --in-namespace ]; then
 	kdir=$("$TOP/scripts/kernel.sh" plain) || exit
 	need_build_tools
@@ -32,7 +32,7 @@ if [ "${1:-}" != --in-namespace ]; then
 fi
 
 kdir=$2 work=$3 root=$3/root
-# A build directory's Makefile leads to the source; a build in the source is it.
+# Empty if the kernel was built in its source
 source=$(sed -n 's/^include \(.*\)\/Makefile$/\1/p' "$kdir/Makefile")
 release=$("${MAKE:-make}" -s -C "$kdir" kernelrelease) || exit
 suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
@@ -49,8 +49,8 @@ debian_archives() {
 		'Created-By: Packages' 'Origin: Debian' | sort -u | grep " $suite"
 }
 
-# A clean Debian with the compilers that the kernel was built with, and with what
-# builds and checks packages. It is kept as an archive: it takes minutes to make.
+# A clean Debian with the compilers that the kernel was built with, and with the tools that
+# build and check packages. It takes minutes to make, so an archive of it is kept.
 clean_debian() {
 	local archive rustc
 	mkdir -p "$root"
@@ -79,9 +79,9 @@ bare_debian() {
 	debootstrap --variant=minbase --include=ca-certificates --keyring="$keyring" \
 		"$suite" "$1" "${mirror:?}" || return
 	debian_archives >"$1/etc/apt/sources.list"
-	# The network as this machine's apt is told to use it
+	# The proxy of this machine's apt
 	apt-config dump | grep -iE '^Acquire::https?::' >"$1/etc/apt/apt.conf.d/90network"
-	# Nothing is to be started in there.
+	# No services are started there.
 	printf '#!/bin/sh\nexit 101\n' >"$1/usr/sbin/policy-rc.d"
 	chmod +x "$1/usr/sbin/policy-rc.d"
 }
@@ -94,8 +94,8 @@ install_tools() {
 			"$1" "clang-$LLVM_MAJOR" "lld-$LLVM_MAJOR" "llvm-$LLVM_MAJOR" "libclang1-$LLVM_MAJOR"
 }
 
-# The kernel as packages install it, but for its build directory: that is the
-# real one, and cannot be written to.
+# The kernel as packages install it, except for its build directory, which is the original,
+# mounted read-only.
 install_kernel() {
 	local modules=$root/lib/modules/$release dir
 	for dir in "$kdir" "$source"; do
@@ -129,7 +129,7 @@ deb=$debs/$package-dkms_${version}_all.deb
 check "lintian has nothing to say" \
 	in_root lintian --allow-root --fail-on error,warning,info "$debs/${package}_${version}_amd64.changes"
 
-# Where an administrator puts what Debian does not have.
+# An administrator puts programs that are not Debian's there.
 cp "$BINDGEN" "$root/usr/local/bin/bindgen"
 install_package() {
 	in_root apt-get -y --no-install-recommends install "$deb" ||
@@ -137,7 +137,7 @@ install_package() {
 }
 check "the package can be installed" install_package
 check_eq "DKMS has built and installed the module" "$(dkms_status)" installed
-check_eq "where modprobe looks first" "$(installed_module)" "updates/dkms/$module.ko"
+check_eq "the installed module is where modprobe looks first" "$(installed_module)" "updates/dkms/$module.ko"
 check_eq "modinfo: alias" "$(in_root modinfo -k "$release" -F alias "$module")" nfnetlink-subsys-8
 check_eq "modinfo: vermagic" \
 	"$(in_root modinfo -k "$release" -F vermagic "$module" | cut -d' ' -f1)" "$release"
@@ -145,15 +145,15 @@ check_eq "modprobe: the alias stands for this module, then for the choice" "$(al
 	"insmod /lib/modules/$release/updates/dkms/$module.ko
 $(sed -n 's/^install nfnetlink_cttimeout /install /p' "$root/etc/modprobe.d/$package-dkms.conf")"
 
-check "dkms remove" in_root dkms remove "$package/$version" -k "$release"
-check_eq "removes it" "$(installed_module)" ""
+check "dkms remove succeeds" in_root dkms remove "$package/$version" -k "$release"
+check_eq "dkms remove removes the module" "$(installed_module)" ""
 in_root dkms add "$package/$version" >/dev/null 2>&1
-check "dkms build" in_root dkms build "$package/$version" -k "$release"
-check "dkms install" in_root dkms install "$package/$version" -k "$release"
-check_eq "installs it" "$(installed_module)" "updates/dkms/$module.ko"
+check "dkms build succeeds" in_root dkms build "$package/$version" -k "$release"
+check "dkms install succeeds" in_root dkms install "$package/$version" -k "$release"
+check_eq "dkms install installs the module" "$(installed_module)" "updates/dkms/$module.ko"
 
-# Where modules are signed: with a sign-file, which kernels with CONFIG_MODULE_SIG have in
-# their build directory, DKMS makes a key, once, and signs what it builds.
+# Signed modules: with a sign-file, which kernels with CONFIG_MODULE_SIG have in their build
+# directory, DKMS makes a key, once, and signs the modules that it builds.
 signature_is_right() {
 	local ko=$root/lib/modules/$release/updates/dkms/$module.ko extract=$source/scripts/extract-module-sig.pl
 	perl "$extract" -0 "$ko" >"$work/content" && perl "$extract" -s "$ko" >"$work/signature" &&
@@ -168,34 +168,34 @@ if [ ! -x "$kdir/scripts/sign-file" ]; then
 		-o "$root/usr/local/bin/sign-file" "$source/scripts/sign-file.c" -lcrypto
 	echo "sign_file=/usr/local/bin/sign-file" >>"$root/etc/dkms/framework.conf"
 fi
-check "DKMS builds once more" in_root dkms build --force "$package/$version" -k "$release"
-check "and installs it" in_root dkms install --force "$package/$version" -k "$release"
-check_eq "now, the module is signed with DKMS's key" "$(signer)" "DKMS module signing key"
-check "by a signature of all that it is" signature_is_right
+check "dkms build with a sign-file succeeds" in_root dkms build --force "$package/$version" -k "$release"
+check "dkms install of the signed module succeeds" in_root dkms install --force "$package/$version" -k "$release"
+check_eq "with a sign-file, the module is signed with DKMS's key" "$(signer)" "DKMS module signing key"
+check "the signature fits the module" signature_is_right
 printf X | dd of="$root/lib/modules/$release/updates/dkms/$module.ko" bs=1 seek=8192 conv=notrunc status=none
-check_fails "but not of a byte more" "erification failure" signature_is_right
+check_fails "the signature does not fit the module with a changed byte" "erification failure" signature_is_right
 check "the signed module can be installed again" in_root dkms install --force "$package/$version" -k "$release"
-check "and is whole" signature_is_right
+check "the signature fits the module that is installed again" signature_is_right
 
-# Kernels that it is not for
+# A kernel that the package does not support
 other=$root/lib/modules/$release-other
 cp -r "$root/lib/modules/$release" "$other" && rm "$other/build"
 mkdir "$other/build" && cp "$kdir/.config" "$other/build/"
 check_fails "a kernel without Rust metadata is passed over" "BUILD_EXCLUSIVE" \
 	in_root dkms build "$package/$version" -k "$release-other"
 in_root dkms build "$package/$version" -k "$release-other" >/dev/null 2>&1
-check_eq "in a way that installers take for no failure" "$?" 77
+check_eq "dkms build exits with 77 for that kernel, which is no failure for installers" "$?" 77
 rm -r "$other"
 
-# The guest's root file system is the machine's, so that it sees this one, too.
+# The guest's root file system is this machine's, with the clean Debian in it.
 console=$work/console
 "$TOP/scripts/vm.sh" -t 600 "$kdir" "$TOP/tests/packaging.sh" "$root" "$package/$version" >"$console" 2>&1
 status=$?
 sed -n '/^--- tests begin/,/^--- kernel log begins/{/^---/!p}' "$console" | sed 's/^/    /'
-check_eq "the guest is content" "$status" 0
+check_eq "all tests in the guest pass" "$status" 0
 check "the guest's kernel log is clean" "$TOP/scripts/check-log.sh" "$console"
 cp "$console" "$log.console"
 
 check "the package can be purged" in_root apt-get -y purge "$package-dkms"
-check_eq "and leaves nothing" "$(installed_module; in_root find /etc/modprobe.d /var/lib/dkms /usr/src -name '*cttimeout*')" ""
+check_eq "a purge leaves no files" "$(installed_module; in_root find /etc/modprobe.d /var/lib/dkms /usr/src -name '*cttimeout*')" ""
 finish

@@ -1,18 +1,17 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Gets the clients for the selftests that are no mere commands, and prints the
-# directory they are in, for the guest:
+# Gets the clients for the selftests that are not just commands of the host, and prints their
+# directory, for the guest:
 #
 #   ovs       the root of the file tree that has Open vSwitch (a link)
-#   cttimeout a client that is linked with libnetfilter_cttimeout
+#   cttimeout a program that is linked with libnetfilter_cttimeout
 #   fuzz      the fuzzer, tests/fuzz/
 #   source    the source of the kernel in BUILD_DIR, for its YNL (a link)
-#   i386.tar  a file tree with 32-bit programs (a link); what runs them there is
-#             tests/lib/i386.sh
+#   i386.tar  a file tree with 32-bit programs (a link), which tests/lib/i386.sh runs
 #
-# What cannot be had here is left out, and its test is skipped by name; on
-# Debian, all can.
+# Clients that cannot be had here are left out, and their tests are skipped by name; on
+# Debian, all can be had.
 #
 # usage: clients.sh BUILD_DIR
 
@@ -22,8 +21,7 @@
 
 I386_PACKAGES="nfct iptables python3-minimal"
 
-# The package is unpacked, not installed: installed, it would enable and start
-# a service, which is not what a machine that runs tests is for.
+# The package is unpacked, because an installation would enable and start a service.
 unpack_ovs() {
 	local tmp
 	[ ! -d "$ovs" ] || return 0
@@ -39,7 +37,7 @@ find_ovs() {
 	ovs=/
 	[ ! -f /usr/share/openvswitch/vswitch.ovsschema ] || return 0
 	have apt-get || return
-	# With this come the other half of the programs, and all libraries.
+	# This package has the other half of the programs, and depends on all libraries.
 	need_commands ovsdb-server:openvswitch-common
 	apt_candidate openvswitch-switch >/dev/null || apt_refresh
 	version=$(apt_candidate openvswitch-switch) || return
@@ -48,13 +46,13 @@ find_ovs() {
 	with_lock ovs unpack_ovs || exit
 }
 
-# apt_i386 TOOL ARG...: apt as on a 32-bit machine of this one's release
+# apt_i386 TOOL ARG...: apt as on a 32-bit machine with the same release
 apt_i386() {
 	private_apt "$CACHE/apt-i386" "$1" -o APT::Architecture=i386 -o APT::Architectures=i386 "${@:2}"
 }
 
-# Not installed, either, and with all libraries down to the C library; in one file,
-# because a guest does not read thousands of them in a hurry.
+# Also unpacked, with all libraries including the C library. In one file, because a guest
+# takes long to read thousands of files.
 pack_i386() {
 	local tmp
 	[ ! -f "$i386" ] || return 0
@@ -82,20 +80,20 @@ if [ "${1:-}" = --pack-i386 ]; then
 	for package in "$CACHE"/apt-i386/cache/archives/*.deb; do
 		dpkg-deb -x "$package" "$2/tree" || exit
 	done
-	# Without what is only there to be read, and character sets
+	# Without documentation and character sets
 	tar -C "$2/tree" --exclude=./usr/share --exclude='*/gconv' -cf "$2/tar" . || exit
 	rm "$CACHE"/apt-i386/cache/archives/*.deb
 	exit
 fi
 
-# library_client COMPILER...: the one that is linked with libnetfilter_cttimeout
+# library_client COMPILER...: builds the program that uses libnetfilter_cttimeout
 library_client() {
 	"$@" -Wall -Wextra -Werror -O2 -o "$out/cttimeout" "$TOP/tests/lib/cttimeout.c" \
 		-lnetfilter_cttimeout -lmnl || die "tests/lib/cttimeout.c does not build"
 }
 
 clients() {
-	# Where apt does not run, what is missing is missing.
+	# Without apt, nothing can be installed.
 	! have apt-get || need_client_tools
 	! find_ovs || ln -sfn "$ovs" "$out/ovs"
 	! find_i386 || ln -sfn "$i386" "$out/i386.tar"
@@ -108,8 +106,8 @@ clients() {
 		die "tests/fuzz does not build"
 }
 
-# A guest of another architecture has all packages in its own root. The fuzzer wants
-# Rust's standard library for that, in the compiler's version, and Debian has none.
+# A guest of another architecture has all packages in its own root. The fuzzer would need
+# Rust's standard library for that architecture, which Debian does not have for this compiler.
 foreign_clients() {
 	local root triple=${arch/arm64/aarch64}-linux-gnu
 	root=$("$TOP/scripts/root.sh" "$arch") || exit
@@ -126,7 +124,7 @@ out=$CACHE/clients/$(echo "$kdir $TOP" | sha256sum | cut -c1-16)
 mkdir -p "$out"
 if [ -z "$arch" ]; then clients; else foreign_clients; fi
 
-# A build in the source tree has no link to it.
+# A build in the source tree has no link to the source.
 source=$kdir/source
 [ -e "$source" ] || source=$kdir
 [ ! -d "$source/tools/net/ynl" ] || ln -sfn "$(realpath "$source")" "$out/source"

@@ -1,13 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# make conformance: plays the same traffic to the C module of the kernel and to
-# this one, at length, and compares what they do; and has Open vSwitch make many
-# zones. "make check" has the same in short. Prints KTAP.
+# make conformance: plays the same traffic to the kernel's C module and to this one, and
+# compares them; then has Open vSwitch make many zones. "make check" has shorter runs of the
+# same tests. Prints KTAP.
 #
-# SEED=1 says which traffic, COUNT=170000 how many messages (65,536 of them, from
-# a COUNT of 131072 on, one for each layer 3 protocol), STEPS=300 how many steps
-# with rules and flows, ZONES=1000 how many zones.
+# SEED=1 selects the traffic. COUNT=170000 is the number of messages (with 131072 or more,
+# 65,536 of them have one layer 3 protocol each), STEPS=300 the number of steps with rules
+# and flows, ZONES=1000 the number of zones.
 
 . "$(dirname "$0")/lib.sh"
 

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# make deb: makes the Debian package nfnetlink-cttimeout-rust-dkms and its source
-# package, and prints the directory they are in.
+# make deb: makes the Debian package nfnetlink-cttimeout-rust-dkms and its source package,
+# and prints their directory.
 #
 # usage: deb.sh
 
@@ -12,7 +12,7 @@
 need_commands dpkg-buildpackage:dpkg-dev
 out=$CACHE/deb
 tree=$out/nfnetlink-cttimeout-rust
-# Not the working directory itself: debian/ belongs at the top, and has no place there.
+# In a copy, because the package needs debian/ at the top, and this project has it elsewhere.
 rm -rf "$out"
 mkdir -p "$tree"
 cd "$TOP" || exit

@@ -1,8 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# make demo: sets everything up, then shows the module at work in a virtual
-# machine.
+# make demo: sets everything up, and shows the module at work in a virtual machine.
 
 . "$(dirname "$0")/lib.sh"
 

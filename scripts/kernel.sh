@@ -1,8 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Gets a kernel to build and test the module with, and prints the directory it
-# was built in.
+# Gets a kernel to build and test the module with, and prints its build directory.
 #
 # usage: kernel.sh [plain|debug|builtin|bench|uml|s390x|arm64|--source]
 #
@@ -15,8 +14,8 @@
 # KSRC=DIR   a source tree: it is configured and built, outside of itself
 # otherwise  the source package of Linux $KVERSION (7.3) is fetched from Debian
 #
-# What is fetched and built is kept in the cache directory, by the source's
-# version, the tools and the configuration. Two builds do not disturb each other.
+# The cache directory keeps sources and builds, by the source's version, the tools and the
+# configuration. Two builds do not disturb each other.
 
 . "$(dirname "$0")/lib.sh"
 . "$TOP/scripts/tools.sh"
@@ -29,7 +28,7 @@ SUITES=${SUITES:-trixie-backports forky sid}
 fetch_lists() {
 	# shellcheck disable=SC2086
 	(private_apt_init "$CACHE/apt" $SUITES) || die "set KSRC= to a kernel source tree"
-	# A suite that is gone must not hide the others.
+	# The other suites are read even if one is gone.
 	step "reading Debian's kernel package lists" "15 s" "$CACHE/logs/lists.log" \
 		sh -c '"$@" || true' sh "$TOP/scripts/kernel.sh" --private-apt update
 }
@@ -43,7 +42,7 @@ source_version() {
 fetch_source() {
 	local version dir tmp
 	have dpkg-deb && have apt-get || die "this is no Debian system; set KSRC= to a kernel source tree"
-	# The lists of a day ago are good enough to tell the version.
+	# Lists are read again after a day.
 	if [ ! -f "$CACHE/apt/fresh" ] || [ -n "$(find "$CACHE/apt/fresh" -mmin +1440)" ] || ! source_version >/dev/null; then
 		fetch_lists
 		touch "$CACHE/apt/fresh"
@@ -65,8 +64,8 @@ fetch_source() {
 	echo "$dir"
 }
 
-# Each line of the fragment must have taken effect: Kconfig drops a symbol whose
-# dependencies are not met without a word.
+# check_config FRAGMENT CONFIG: each line of the fragment must have taken effect. (Kconfig
+# silently drops a symbol with an unmet dependency.)
 check_config() {
 	local line bad=0
 	while read -r line; do
@@ -84,7 +83,7 @@ check_config() {
 build() {
 	local src=$1 out=$2
 	local fragment=$out/fragment.config
-	# What may have changed since is for make to find out.
+	# A source that may have changed is built again.
 	if [ -f "$out/complete" ] && [ -z "${KSRC:-}" ] && [ "$flavour" != builtin ]; then
 		return
 	fi
@@ -99,8 +98,8 @@ build() {
 	}
 	check_config "$fragment" "$out/.config" ||
 		die "the configuration of the $flavour kernel is not what scripts/config/ asks for"
-	# A released kernel's warnings are nobody's business here, and looking for them takes an
-	# eighth of the time. Those of another source, and of the patch series, are.
+	# Warnings matter in the patch series and in KSRC=, not in a released kernel. Without them,
+	# a build is an eighth shorter.
 	[ "$flavour" = builtin ] || [ -n "${KSRC:-}" ] || KMAKE+=(KCFLAGS=-w)
 	step "building the $flavour kernel $("${KMAKE[@]}" -s -C "$src" O="$out" kernelrelease)" \
 		"$estimate on 2 cores" "$out/build.log" \
@@ -148,7 +147,7 @@ fragment_text() {
 	cat "$config/$flavour.config"
 }
 
-# Everything that the result depends on.
+# key SOURCE: a hash of everything that the result depends on
 key() {
 	{
 		echo "$1"
@@ -160,7 +159,7 @@ key() {
 	} | sha256sum | cut -c1-16
 }
 
-# There is one kernel for each of the other architectures, which has their name.
+# Each of the other architectures has one kernel, of the same name.
 case ${ARCH:-}:$flavour in
 :* | *:--* | s390x:s390x | arm64:arm64) ;;
 *:plain) flavour=$ARCH ;;

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# What all scripts share: messages, the cache directory, long steps with a log.
+# Shared by all scripts: messages, the cache directory, long steps with a log.
 
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/nfnetlink-cttimeout-rust
 JOBS=${JOBS:-$(nproc)}
 mkdir -p "$CACHE/logs" || exit
 
-# ARCH= names another architecture than the PC's. From here on by one name each,
-# which is Debian's.
+# ARCH= names another architecture than the PC's. From here on, it has Debian's name.
 case ${ARCH:-} in
 "" | x86 | x86_64 | amd64) unset ARCH ;;
 s390 | s390x) export ARCH=s390x ;;
@@ -27,8 +26,8 @@ die() {
 	exit 1
 }
 
-# step TITLE ESTIMATE LOG COMMAND...: runs a command with its output in a log,
-# shows a sign of life twice a minute, and on failure the end of the log.
+# step TITLE ESTIMATE LOG COMMAND...: runs a command with its output in a log, and shows the
+# progress twice a minute and, on failure, the end of the log.
 step() {
 	local title=$1 estimate=$2 log=$3 start=$SECONDS pid rc
 	shift 3
@@ -52,16 +51,15 @@ step() {
 	say "    done in $((SECONDS - start)) s"
 }
 
-# run_guest CONSOLE SECONDS COMMAND...: runs a virtual machine, with its console on
-# stdout and in a file, and exits with the status that the guest tells.
+# run_guest CONSOLE SECONDS COMMAND...: runs a virtual machine, with its console on stdout and
+# in a file, and exits with the status that the guest prints.
 #
-# The machine ends with this script. Otherwise it would go on for up to SECONDS, because
-# timeout(1) gives it a process group of its own, which signals to the group of the
-# caller do not reach.
+# The machine ends with this script. Without that, it would run for up to SECONDS: timeout(1)
+# gives it a process group of its own, and so signals to the caller's group do not reach it.
 run_guest() {
 	local console=$1 seconds=$2 status
 	shift 2
-	# Bash heeds a signal while it waits for what runs in the background, and only then.
+	# Bash handles a signal at once only while it waits for a background process.
 	trap 'exit 130' INT TERM
 	setpriv --pdeathsig TERM timeout -k 10 "$seconds" "$@" </dev/null 2>&1 |
 		sed -u 's/\r//g' | tee "$console" &

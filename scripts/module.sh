@@ -12,14 +12,14 @@
 kdir=$1
 shift
 need_build_tools "$(arch_of "$kdir")"
-# The kernel's build refuses to have its output elsewhere then, and does not say it as briefly.
+# The kernel's build refuses a separate output directory then, with a longer message.
 [ ! -f "$TOP/modules.order" ] ||
 	die "the module is built in $TOP, which is in the way of other builds of it: run \"make clean\" there"
 out=$CACHE/module/$(echo "$kdir $TOP $*" | sha256sum | cut -c1-16)
 mkdir -p "$out/ko"
 step "building the module for $(basename "$kdir")${*:+ ($*)}" "10 s" "$out/build.log" \
 	"${KMAKE[@]}" -C "$kdir" M="$TOP" MO="$out" -j "$JOBS" "$@" modules
-# On s390x, rustc warns of a feature that the kernel asks for itself.
+# On s390x, rustc warns about a feature that the kernel's own flags select.
 if grep -E '^(warning|.*: warning)' "$out/build.log" | grep -qvE \
 	'feature specified for .-Ctarget-feature.: .backchain.|^warning: 1 warning emitted'; then
 	grep -E -A 8 'warning' "$out/build.log" >&2

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Makes the root file system of a guest of another architecture, and prints its
-# directory: Debian's packages for that, of the release that this machine has, from
-# its own mirror, unpacked and not installed. Nothing of it is ever run here.
+# Makes the root file system of a guest of another architecture, and prints its directory.
+# It consists of Debian's packages for that architecture, of this machine's release and from
+# its mirror, unpacked and not installed. No program of it runs on this machine.
 #
 # usage: root.sh s390x|arm64
 
@@ -11,8 +11,8 @@
 . "$TOP/scripts/tools.sh"
 . "$TOP/scripts/apt.sh"
 
-# What the tests call; what programs for that architecture are linked with; and
-# what the guest's programs need, which apt finds out.
+# Programs that the tests call, and libraries that programs for the architecture are linked
+# with. apt adds their dependencies.
 packages="bash dash coreutils grep sed mawk findutils diffutils gzip util-linux mount hostname
 	procps kmod iproute2 iptables nftables conntrack nfct iputils-ping netbase
 	openvswitch-switch python3 python3-yaml python3-jsonschema
@@ -34,7 +34,7 @@ unpack() {
 	libgcc=$(foreign_apt apt-cache pkgnames libgcc- | grep -xE 'libgcc-[0-9]+-dev' | sort -V | tail -n 1)
 	# shellcheck disable=SC2086
 	foreign_apt apt-get install -y --download-only --no-install-recommends $packages $libgcc || return
-	# Each of these is a link to its twin below /usr.
+	# Each of these is a link to the directory of that name in /usr.
 	for dir in bin sbin lib lib64; do
 		mkdir -p "$root/usr/$dir" && ln -s "usr/$dir" "$root/$dir" || return
 	done
@@ -42,14 +42,14 @@ unpack() {
 		dpkg-deb --fsys-tarfile "$deb" | tar -C "$root" -x --keep-directory-symlink || return
 	done
 	rm -f "$apt"/cache/archives/*.deb
-	# What packages do when they are installed, as far as it matters
+	# The necessary steps of an installation
 	mkdir -p "$root"/{proc,sys,dev,run,tmp} && ln -sfn ../run "$root/var/run"
 	[ -e "$root/bin/sh" ] || ln -s dash "$root/bin/sh"
 	ln -sfn mawk "$root/usr/bin/awk"
 	for dir in iptables ip6tables; do
 		[ -e "$root/usr/sbin/$dir" ] || ln -s "$dir-nft" "$root/usr/sbin/$dir"
 	done
-	# The release's own Python can do it for the guest's, which is the same.
+	# This release's own Python can compile for the guest's, which has the same version.
 	/usr/bin/python3 -m compileall -q --invalidation-mode unchecked-hash "$root"/usr/lib/python3* ||
 		say "note: not all of the guest's Python is compiled in advance"
 	echo "root:x:0:0:root:/root:/bin/bash" >"$root/etc/passwd"

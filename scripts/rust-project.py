@@ -1,16 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 #
-# Adds this project's crates to a rust-project.json that the kernel's generator
-# made. The generator looks for crate roots beside a Kbuild that names them, but
-# ours are in other directories; nor does it know of the bindings that Kbuild has
-# generated. This script also makes rust-analyzer load the standard library by
-# itself: only then does rust-analyzer know the methods of integers, slices and
-# pointers.
+# Adds this project's crates to a rust-project.json that the kernel's generator has made. The
+# generator looks for crate roots beside a Kbuild that names them, but the roots of this
+# project are in other directories; and it does not know the bindings that Kbuild generates.
+# This script also makes rust-analyzer load the standard library by itself: only then does
+# rust-analyzer know the methods of integers, slices and pointers.
 #
 # usage: rust-project.py FILE BINDINGS
 #
-# It fails if anything that the file refers to does not exist.
+# It fails if a file that rust-project.json names does not exist.
 
 import json
 import pathlib
@@ -19,7 +18,7 @@ import sys
 
 TOP = pathlib.Path(__file__).resolve().parent.parent
 ROOTS = ("src/nfnetlink_cttimeout_rust_main.rs", "tests/modules/cttimeout_test_subsystem_main.rs")
-# What Kbuild gives a module: see rust_common_cmd in the kernel's scripts/Makefile.build.
+# Kbuild's options for modules: see rust_common_cmd in the kernel's scripts/Makefile.build.
 DEPENDENCIES = ("kernel", "pin_init", "zerocopy", "zerocopy_derive")
 LIBRARY = ("core", "alloc", "std", "proc_macro")
 
@@ -48,7 +47,7 @@ def main():
     index = {crate["display_name"]: i for i, crate in enumerate(crates)}
     core = pathlib.Path(crates[index["core"]]["root_module"])
     project["sysroot_src"] = str(core.parents[2])
-    # What is analysed is this project; the kernel is there to be looked up.
+    # Only this project is analysed; the kernel is for look-ups.
     for crate in crates:
         crate["is_workspace_member"] = False
         crate["deps"] = [dep for dep in crate["deps"] if dep["name"] not in LIBRARY]

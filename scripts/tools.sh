@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# Finds the tools that a build or a virtual machine needs, installs what is
-# missing, or says what to install. Sourced after lib.sh; call
+# Finds the tools that a build or a virtual machine needs, installs missing ones, or says
+# what to install. Sourced after lib.sh; call
 #
 #   need_build_tools [s390x|arm64]   sets RUSTC, LLVM_MAJOR, BINDGEN and the array KMAKE
 #   need_vm_tools      sets VNG and puts the test clients on PATH
@@ -38,7 +38,7 @@ apt_refresh() {
 apt_run() {
 	local sudo=
 	[ "$(id -u)" -eq 0 ] || sudo=sudo
-	# What a package starts does not inherit the lock.
+	# Services that a package starts must not inherit the lock.
 	$sudo env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 "$@" 9>&-
 }
 
@@ -70,8 +70,8 @@ need_files() {
 	[ ${#missing[@]} -eq 0 ] || apt_install "${missing[@]}"
 }
 
-# A compiler fits if it is new enough and comes with the source of the standard
-# library, which the kernel builds itself. rustup's often come without.
+# A compiler fits if it is new enough and has the source of the standard library, which the
+# kernel builds itself. Compilers of rustup often lack it.
 rustc_fits() {
 	local version sysroot
 	version=$("$1" --version 2>/dev/null | sed -n 's/^rustc \([0-9.]*\).*/\1/p')
@@ -112,8 +112,8 @@ need_rustc() {
 	die "please install rustc >= $RUST_MIN together with its library source (rust-src)"
 }
 
-# of_rustc: "web" if the compiler is from Debian's packages with that in their name,
-# "plain" if from those without; fails if it is no package's
+# of_rustc: "web" if the compiler is from a Debian package with that in its name, "plain" if
+# it is from another one; fails if it is from no package
 of_rustc() {
 	case $(dpkg -S "$(readlink -f "$RUSTC")" 2>/dev/null) in
 	rustc-web:*) echo web ;;
@@ -122,7 +122,7 @@ of_rustc() {
 	esac
 }
 
-# rustfmt and clippy live beside the compiler they belong to.
+# rustfmt and clippy are in the directory of their compiler.
 need_rust_linters() {
 	local dir
 	dir=$(dirname "$RUSTC")
@@ -136,8 +136,8 @@ need_rust_linters() {
 	RUSTFMT=$dir/rustfmt CLIPPY_DRIVER=$dir/clippy-driver
 }
 
-# find_rust_analyzer: sets RUST_ANALYZER, if there is one for the compiler. rustup's
-# command of that name may be there without the program that it stands for.
+# find_rust_analyzer: sets RUST_ANALYZER, if there is one for the compiler. rustup may have
+# the command without the program behind it.
 find_rust_analyzer() {
 	local package=
 	RUST_ANALYZER=$(dirname "$RUSTC")/rust-analyzer
@@ -159,7 +159,7 @@ llvm_is_there() {
 		compgen -G "$lib/lib/libclang*.so*" >/dev/null
 }
 
-# One LLVM for C and Rust: the one rustc was built with, or else the newest.
+# One LLVM for C and Rust: the one that rustc was built with or, without that, the newest
 need_llvm() {
 	local rust_llvm n
 	rust_llvm=$("$RUSTC" -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
@@ -204,7 +204,7 @@ need_bindgen() {
 		apt_candidate cargo-web >/dev/null && apt_install cargo-web
 	fi
 	have cargo || die "please install bindgen >= $BINDGEN_MIN, or cargo to build it with"
-	# The compiler for the kernel need not be the one that cargo wants.
+	# cargo may need another compiler than the kernel.
 	step "building bindgen $BINDGEN_VERSION" "90 s" "$CACHE/logs/bindgen.log" \
 		env -u RUSTC cargo install bindgen-cli --version "$BINDGEN_VERSION" --locked \
 		--root "$CACHE/tools"
@@ -219,8 +219,8 @@ arch_of() {
 	esac
 }
 
-# What the kernel names for the architecture in its own Makefile. Exits with 2 if
-# the compiler does not know it.
+# rustc_knows s390x|arm64: exits with 2 if the compiler lacks the target that the kernel's own
+# Makefile names for the architecture
 rustc_knows() {
 	case $1 in
 	s390x) set -- s390x-unknown-none-softfloat ;;
@@ -263,7 +263,7 @@ need_vm_tools() {
 	need_commands qemu-system-x86_64:qemu-system-x86 nfct:nfct conntrack:conntrack \
 		iptables-legacy:iptables nft:nftables ip:iproute2 ping:iputils-ping \
 		modprobe:kmod ps:procps
-	# nfct looks protocol names up there.
+	# nfct reads the names of protocols from /etc/protocols.
 	need_files /etc/protocols:netbase /usr/bin/python3:python3
 	VNG=$venv/bin/vng
 	if [ ! -f "$venv/complete" ]; then
@@ -273,13 +273,13 @@ need_vm_tools() {
 	export PATH=$venv/bin:$PATH
 }
 
-# What boots a kernel of another architecture; all else is in the guest's own root.
+# QEMU for another architecture; all other programs are in the guest's own root.
 need_foreign_vm_tools() {
 	case $1 in
 	s390x)
 		have qemu-system-s390x && return
 		apt_refresh
-		# A package of its own since Debian 13
+		# Since Debian 13, this is a package of its own.
 		if apt_candidate qemu-system-s390x >/dev/null; then
 			apt_install qemu-system-s390x
 		else
@@ -290,7 +290,7 @@ need_foreign_vm_tools() {
 	esac
 }
 
-# What clients.sh builds and what its tests need, as Debian packages.
+# Debian packages for the clients that clients.sh builds, and for their tests
 need_client_tools() {
 	need_commands gcc:gcc python3:python3
 	need_files /usr/include/libnetfilter_cttimeout/libnetfilter_cttimeout.h:libnetfilter-cttimeout-dev \

@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 #
-# Prints a Markdown table of the unsafe code in src/: for each file, how many
-# unsafe blocks, functions and impls it has, and the type invariants that they
-# rest on, in the words of the file itself. SECURITY.md holds a copy;
-# "unsafe-table.py --check FILE" tells whether that is up to date.
+# Prints a Markdown table of the unsafe code in src/: for each file, the number of its unsafe
+# blocks, functions and impls, and the type invariants that they rely on, in the file's own
+# words. SECURITY.md has a copy; "unsafe-table.py --check FILE" checks that copy.
 
 import pathlib
 import re

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# What vm.sh does, for a kernel of another architecture, always emulated. Its root
-# file system is what root.sh makes; this project and the cache directory are where
-# they are here. All of it is read-only, /tmp and /run are the guest's own.
+# vm.sh for a kernel of another architecture, always emulated. The root file system is from
+# root.sh; this project and the cache directory have the same paths as here. All of these
+# are read-only; /tmp and /run are the guest's own.
 #
 # usage: vm-foreign.sh CPUS MEMORY SECONDS BUILD_DIR COMMAND [ARG]...
 
@@ -21,8 +21,8 @@ trap 'rm -rf "$work"' EXIT
 
 case $arch in
 s390x)
-	# QEMU 7.2 gets a vector instruction wrong with which the kernel computes checksums: all
-	# packets whose checksum is not left to the device are dropped.
+	# QEMU 7.2 has a bug in a vector instruction that the kernel computes checksums with, so
+	# that all packets would be dropped whose checksum is not left to the device.
 	qemu=(qemu-system-s390x -machine s390-ccw-virtio -cpu max,vx=off,vxeh=off -kernel "$kdir/arch/s390/boot/bzImage")
 	bus=ccw console=ttysclp0
 	;;
@@ -32,7 +32,7 @@ arm64)
 	;;
 esac
 
-# What is to run goes there by a file: a command line is short, and has no quotes.
+# The command is in a file, because a kernel's command line is short, and has no quotes.
 {
 	echo '#!/bin/bash'
 	printf 'cd %q || exit\nexec' "$TOP"

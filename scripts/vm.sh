@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Boots a kernel in a virtual machine, with this machine's file system as its
-# root (read-only, /tmp and /run are the guest's own), and runs a command there
-# as root. Prints the guest's console; exits with the status that the guest's
-# "--- exit status N ---" line tells, or 1 if there is none.
+# Boots a kernel in a virtual machine, with this machine's file system as its root
+# (read-only; /tmp and /run are the guest's own), and runs a command there as root. Prints
+# the guest's console, and exits with the N of its line "--- exit status N ---", or with 1 if
+# there is no such line.
 #
 # usage: vm.sh [-c CPUS] [-m MEMORY] [-t SECONDS] [-i] [-q QEMU_OPTION]... [-a KERNEL_ARGUMENT]... BUILD_DIR COMMAND [ARG]...
 #   -i  count instructions: one CPU, whose clock advances 1 ns per instruction
@@ -12,16 +12,16 @@
 . "$(dirname "$0")/lib.sh"
 . "$TOP/scripts/tools.sh"
 
-# Five-level paging, which QEMU's largest CPU has, makes KASAN report a wild access
-# in some boots: while the boot CPU is being identified, its feature bits are
-# empty for a moment, and an interrupt then computes the wrong address range.
+# no5lvl: with five-level paging, which QEMU's largest CPU has, KASAN reports a wild access in
+# some boots. While the boot CPU is being identified, its feature bits are empty for a
+# moment, and an interrupt then computes the wrong address range.
 #
-# Nobody changes the host's files that a guest reads, so it may keep what it has read:
-# otherwise it fetches, and QEMU translates, each program anew whenever it is run.
+# log_buf_len: the log is searched in the end, so it must hold all messages.
 #
-# A kernel without block devices wants to be told what its root is; any other takes it.
+# root: a kernel without block devices needs it.
 #
-# The kernel log is looked through in the end, so it must hold all that was said.
+# cache=loose: the guest may cache the host's files, which do not change. Otherwise it would
+# fetch each program anew, and QEMU translate it anew, whenever it is run.
 cpus=2 memory=2G seconds=900 icount= options=()
 appends=(-a no5lvl -a log_buf_len=4M
 	-a root=/dev/root -a rootflags=version=9p2000.L,trans=virtio,access=any,msize=524288,cache=loose)
@@ -48,8 +48,8 @@ shift
 [ -f "$kernel" ] || die "there is no kernel at $kernel"
 need_vm_tools
 
-# A /dev/kvm that opens does not always run a guest. Asking it to boot this
-# kernel, which ends in a panic for want of a root file system, tells.
+# kvm_works: whether KVM boots this kernel, up to the panic for want of a root file system.
+# (Not every /dev/kvm that can be opened can run a guest.)
 kvm_works() {
 	local verdict=$CACHE/kvm-$(cat /proc/sys/kernel/random/boot_id)
 	[ -w /dev/kvm ] || return 1
@@ -71,19 +71,18 @@ accel=()
 if [ -n "$icount" ]; then
 	accel=(--disable-kvm -o="-accel tcg,thread=single -icount shift=0,sleep=off")
 elif ! kvm_works; then
-	# On a busy machine the guest takes the TSC for many times slower than it
-	# is, and all its clocks run as many times too fast. The HPET tells its own
-	# rate. There, too, the guest may see no timer interrupt in the time that it
-	# allows for one, and would give up.
+	# On a busy machine, the guest may measure a TSC rate that is many times too low, and then
+	# all its clocks run too fast. The HPET reports its rate. The guest may also see no timer
+	# interrupt within the time that it waits for one, and would give up.
 	accel=(--disable-kvm -o="-accel tcg,thread=multi" -a clocksource=hpet -a tsc=unstable
 		-a no_timer_check)
 fi
-# What is copied by "rep movsb" QEMU copies byte by byte.
+# QEMU is slow with "rep movsb", which it executes byte by byte.
 [[ " ${accel[*]} " != *" --disable-kvm "* ]] || accel+=(-o="-cpu max,-erms")
 
 console=$(mktemp "$CACHE/logs/console.XXXXXX")
 trap 'rm -f "$console"' EXIT
-# vng wants a directory of its own to run in, and no standard input.
+# vng needs a working directory for the guest, and no standard input.
 run_guest "$console" "$seconds" "$VNG" --run "$kernel" --force-9p "${accel[@]}" "${options[@]}" "${appends[@]}" \
 	-o="-nic none" --user root --cpus "$cpus" --memory "$memory" --verbose \
 	--cwd "$TOP" -- "$@"

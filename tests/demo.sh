@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The module at work, in a virtual machine: two hosts, three policies, real
-# connections. Each step shows the command, its output, and what it means.
+# The module at work, in a virtual machine: two hosts, three policies, real connections. Each
+# step shows the command, its output, and an explanation.
 #
 # usage: demo.sh MODULE_DIR
 
@@ -28,25 +28,25 @@ show() {
 
 echo "--- demo begins ---"
 show ok "insmod nfnetlink_cttimeout_rust.ko && modinfo -F alias ./nfnetlink_cttimeout_rust.ko" \
-	"The module is loaded. By its alias, nfct would have had the kernel load it, too."
+	"The module is loaded. Otherwise, nfct would have had the kernel load it, by its alias."
 
 netns_pair client server
 for port in 80 8080; do
 	in_ns server python3 -m http.server --bind 10.0.0.2 "$port" >/dev/null 2>&1 &
 done
 
-# What the steps show as "client COMMAND" runs in the client's namespace.
+# client COMMAND: runs in the client's namespace
 client() { ip netns exec client "$@"; }
 export -f client
 show ok "client nfct add timeout web inet tcp established 100 time_wait 20
 client nfct add timeout dns inet udp unreplied 7
 client nfct add timeout ping inet icmp timeout 9" \
 	"Three policies in the client's namespace, in seconds by state."
-show ok "client nfct get timeout web" "What was not given has the namespace's default."
+show ok "client nfct get timeout web" "Timeouts that were not given have the namespace's defaults."
 show ok "client iptables-legacy -t raw -A OUTPUT -p tcp --dport 80 -j CT --timeout web
 client iptables-legacy -t raw -A OUTPUT -p udp --dport 53 -j CT --timeout dns
 client iptables-legacy -t raw -A OUTPUT -p icmp -j CT --timeout ping" \
-	"Rules say which connections get which policy."
+	"Rules give connections their policies."
 ip netns exec client python3 - <<'END' &
 import socket, time
 held = []
@@ -71,9 +71,9 @@ show ok "client conntrack -L 2>/dev/null | sed 's/ mark=.*//' | sort" \
 	"Third column, seconds left: ports 80 and 53 and the ping by policy, the others by default."
 show fails "client nfct delete timeout web" "Refused: a rule uses the policy."
 show ok "client iptables-legacy -t raw -F && client nfct delete timeout web && client nfct list timeout | grep '^\.'" \
-	"Without rules it goes, and only the other two are left."
+	"A policy without rules can be deleted. The other two are left."
 show ok "client nfct flush timeout && rmmod nfnetlink_cttimeout_rust && ! grep cttimeout /proc/modules" \
-	"Without policies, the module goes as well."
+	"Without policies, the module can be unloaded."
 kill %1 %2 %3 2>/dev/null
 echo "--- demo ends ---"
 echo "--- kernel log begins ---"

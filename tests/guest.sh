@@ -1,15 +1,15 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Runs selftests inside a virtual machine: sets up a module directory, runs
-# each test named on the command line with the module freshly loaded, prints
-# KTAP, looks for leaks, and ends with the kernel log for the host to check.
+# Runs selftests inside a virtual machine: sets up a module directory, runs each test with
+# the module freshly loaded, prints KTAP, looks for leaks, and ends with the kernel log for
+# the host to check.
 #
 # usage: guest.sh MODULE_DIR CLIENT_DIR TEST...
-#   MODULE_DIR  holds the .ko files
-#   CLIENT_DIR  is what scripts/clients.sh printed
+#   MODULE_DIR  the directory of the .ko files
+#   CLIENT_DIR  the directory that scripts/clients.sh has printed
 
-# The tests run in memory, where Python can keep what it has compiled of them.
+# The tests run in memory, where Python can write its compiled files.
 top=$(cd "$(dirname "$0")/.." && pwd) here=/run/cttimeout/tests
 mkdir /run/cttimeout && cp -r "$top/tests" "$here" && ln -s "$top/Documentation" /run/cttimeout || exit
 modules=$1
@@ -45,8 +45,8 @@ for test in "$@"; do
 	(cd "$here/selftests" && exec timeout -k 5 "${TEST_TIMEOUT:-1800}" "./$(basename "$test")") 2>&1 | sed -u 's/^/  /'
 	rc=${PIPESTATUS[0]}
 	echo "  # $((SECONDS - start)) s"
-	# A test cleans up after itself, so the module must go; what its namespaces had may go a
-	# while later.
+	# A test cleans up after itself, so the module must be free, if only after the end of its
+	# namespaces.
 	if ! wait_until 60 gone; then
 		echo "  # the module cannot be unloaded after the test:"
 		lsmod | sed 's/^/  # /'

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# What scripts that run tests in a virtual machine share: where modules come from, and
-# what the host looks at afterwards.
+# Shared by scripts that run tests in a virtual machine: the directory of the modules, and
+# the output that the host checks in the end.
 
-# guest_modules DIRECTORY: makes modprobe, and the kernel when it loads modules on
-# demand, find the .ko files there. The root file system is the host's, and
-# read-only, so they get a tree of their own. Sets MODROOT and, unless it is, MODCONF.
+# guest_modules DIRECTORY: makes modprobe find the .ko files there, also when the kernel
+# loads modules on demand. The root file system is the host's, and read-only, so the modules
+# get a tree of their own. Sets MODROOT and, unless it is set, MODCONF.
 guest_modules() {
 	dmesg -n 1
 	echo 1 >/proc/sys/kernel/printk_ratelimit 2>/dev/null
@@ -15,8 +15,8 @@ guest_modules() {
 	cp "$1"/*.ko "$MODROOT/lib/modules/$(uname -r)/" 2>/dev/null
 	touch "$MODROOT/lib/modules/$(uname -r)"/modules.{order,builtin,builtin.modinfo}
 	depmod -b "$MODROOT"
-	# Which of the two implementations the kernel loads on demand is the
-	# administrator's choice; the tests choose this one.
+	# The administrator chooses the implementation that the kernel loads on demand. The tests
+	# choose this one.
 	export MODCONF=${MODCONF:-/run/cttimeout-modprobe.d}
 	mkdir -p "$MODCONF"
 	echo "blacklist nfnetlink_cttimeout" >$MODCONF/choice.conf
@@ -28,7 +28,7 @@ guest_modules() {
 	echo /run/cttimeout-modprobe >/proc/sys/kernel/modprobe
 }
 
-# guest_end STATUS: what leaked, and the kernel log, for the host to check
+# guest_end STATUS: prints leaks and the kernel log, for the host to check
 guest_end() {
 	if zgrep -q '^CONFIG_DEBUG_KMEMLEAK=y' /proc/config.gz; then
 		# An object counts as leaked when two scans in a row find no pointer to it.

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# KTAP for shell tests. A test script sources this, calls check/skip for each
-# thing it shows, and ends with "finish". Run on its own it prints its subtests
-# at the top level; who calls it may indent them.
+# KTAP for shell tests. A test script sources this, calls check or skip for each subtest, and
+# ends with "finish". The results are not indented; the caller may indent them.
 
 KTAP_N=0 KTAP_FAILED=0 KTAP_SKIPPED=0
 

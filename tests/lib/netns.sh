@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# Network namespaces for shell tests: two hosts on a veth pair, with IPv4 and
-# IPv6. Everything goes away with the script.
+# Network namespaces for shell tests: two hosts on a veth pair, with IPv4 and IPv6. The
+# namespaces end with the script.
 
 NETNS_MADE=()
 
