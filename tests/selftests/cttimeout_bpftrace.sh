@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # check: builtin
+# needs: bpftrace iptables-legacy nfct
 #
 # bpftrace can watch each tracepoint, with lines that users may type, and prints the right
 # names and numbers.

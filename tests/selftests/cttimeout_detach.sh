@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # check: plain debug; slow: 6
+# needs: conntrack iptables-nft nfct sysctl
 #
 # The module parameter detach_in_use: a policy can be deleted although a rule uses it; the
 # rule goes on applying the policy, and its flows take the defaults.

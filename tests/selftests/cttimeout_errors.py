@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 # check: plain/s390x
+# needs: iptables-legacy
 #
 # Whatever is wrong with a request: the error number, the text, and the
 # attribute that is blamed or missing are the right ones, and nothing changes.

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # check: plain debug; slow: 11
+# needs: conntrack iptables iptables-legacy iptables-nft nfct sysctl
 #
 # Each network namespace has its own policies, which end with it whatever uses them, and a
 # namespace without policies does not hold the module.

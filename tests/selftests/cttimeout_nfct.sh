@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # check: plain/s390x
+# needs: nfct
 #
 # Unchanged nfct works with this module: each subcommand, each protocol, each state, for IPv4
 # and IPv6.

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 # check: plain debug; cpus: 4; slow: 1
+# needs: iptables-legacy
 #
 # Litmus tests: readers that take no lock have to see a writer's steps in the order
 # in which they were made. For each kind of test, there have to be observations that

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # check: plain/s390x
+# needs: conntrack ip6tables iptables nfct ping sysctl
 #
 # Flows of each tracked protocol but TCP (see cttimeout_tcp.sh) have the timeouts of their
 # policies, with real packets over IPv4 and IPv6.

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
 # check: plain debug; cpus: 4; slow: 2
+# needs: conntrack iptables-legacy
 #
 # Everything at once: commands from many sockets, rules and packets while
 # policies come and go, namespaces that end in the middle of it, clients that are

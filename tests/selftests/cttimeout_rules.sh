@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # check: plain/s390x; slow: 9
+# needs: ip6tables-legacy ip6tables-nft iptables-legacy iptables-nft nfct
 #
 # Rules of all four iptables commands can name a policy, and are refused if the policy does
 # not fit; a policy counts its rules, and can be deleted if, and only if, there are none.

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # check: plain/s390x; slow: 3
+# needs: conntrack ip6tables iptables nfct sysctl
 #
 # A TCP connection has the timeout of its policy in each state, a connection without a policy
 # has the defaults, and a change or a delete of a policy takes effect with the next packet.

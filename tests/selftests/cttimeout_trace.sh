@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # check: plain/debug
+# needs: iptables-legacy nfct
 #
 # Each tracepoint fires once for its event, with the right values, and none fires for a
 # refused request.
