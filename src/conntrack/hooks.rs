@@ -80,6 +80,7 @@ impl<P: Provides<Table>> HookRegistration<P> {
     /// policy. A rule gives its object back through the hooks that are in the slot by then; the
     /// module reference that comes with the object ensures that they are these.
     pub(crate) unsafe fn new(below: P) -> Result<Self> {
+        // Litmus: find-get
         // A call through the slot begins after this, and so finds the tables.
         rcu::synchronize_rcu();
         match slot().cmpxchg(ptr::null(), &raw const HOOKS, Full) {
@@ -96,6 +97,7 @@ impl<P: Provides<Table>> Drop for HookRegistration<P> {
         // The C module stores to the slot unconditionally, after it has registered with nfnetlink.
         // If it was loaded at the same moment, its hooks are there, and must stay.
         let _ = slot().cmpxchg(&raw const HOOKS, ptr::null(), Full);
+        // Litmus: find-get, put-exit
         // SAFETY: The module's exit may sleep.
         unsafe { bindings::synchronize_net() };
     }
@@ -108,6 +110,7 @@ unsafe extern "C" fn find_get(
     net: *mut bindings::net,
     name: *const c_char,
 ) -> *mut bindings::nf_ct_timeout {
+    // Litmus: find-get
     // SAFETY: By the safety requirements of this function, the RCU read lock is held, `net` is valid,
     // and `name` is a string. The registration waits for this call before it drops the tables.
     let (rcu, table, name) = unsafe {
@@ -137,6 +140,7 @@ unsafe extern "C" fn put(object: *mut bindings::nf_ct_timeout) {
     let Some(object) = NonNull::new(object) else {
         return;
     };
+    // Litmus: put-exit
     // SAFETY: `object` comes from `find_get` of these hooks, by the type invariant of the
     // registration, and is given back here. The registration waits for the read-side section of this
     // call, and with it the module's exit.

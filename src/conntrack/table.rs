@@ -145,6 +145,7 @@ impl Table {
     }
 
     fn index(&self, guard: &rcu::Guard) -> Option<&Index> {
+        // Litmus: index
         // SAFETY: By the type invariant the pointer is null or valid while the table is borrowed. It
         // was published with release ordering.
         unsafe { dereference(&self.index, guard).as_ref() }
@@ -171,11 +172,13 @@ impl Table {
         mut visit: impl FnMut(&Timeout) -> Result,
     ) -> Result {
         if cursor.shown == 0 {
+            // Litmus: dump-begin
             cursor.end = self.last.load(Acquire);
         }
         let mut rest = self.iter(guard);
         if let Some(policy) = self.get(&cursor.name, guard) {
             if policy.position.load(Relaxed) == cursor.shown {
+                // Litmus: publish-hash, remove
                 // INVARIANT: The policy was found in this read-side section, in this table. A policy
                 // leaves the index before it leaves the list.
                 rest.at = policy.list.get();
@@ -253,6 +256,7 @@ impl<'g> Iterator for Iter<'g> {
     fn next(&mut self) -> Option<&'g Timeout> {
         // SAFETY: By the type invariant `at` is allocated. Writers store `next` as a whole.
         let next = unsafe { Atomic::from_ptr(&raw mut (*self.at).next) };
+        // Litmus: publish-list
         // INVARIANT: Reached along the list within the section.
         self.at = dereference(next, self.guard);
         if self.at == self.order.as_raw() {
@@ -347,6 +351,7 @@ impl<'t> Writer<'t> {
         }
         // SAFETY: The index is not moved: the pointer is only turned back in order to be dropped.
         let index = KBox::into_raw(unsafe { Pin::into_inner_unchecked(index) });
+        // Litmus: index
         // INVARIANT: The index has all policies, and there was none before.
         // Release: a reader that finds the index finds its contents.
         self.table.index.store(index, Release);
@@ -385,6 +390,7 @@ impl OccupiedEntry<'_, '_> {
     ///
     /// In a race with a rule, one atomic operation decides which of the two succeeds.
     pub(crate) fn retire(&self) -> Result<(), u32> {
+        // Litmus: retire
         while !self.users.dec_if_one() {
             match self.users() {
                 0 => break,
@@ -405,6 +411,7 @@ impl OccupiedEntry<'_, '_> {
         if let Some(index) = writer.table.index(&rcu::read_lock()) {
             index.remove(object);
         }
+        // Litmus: remove
         // SAFETY: By the type invariant `object` is in the list, and `writer` is the only writer.
         unsafe { bindings::cttimeout_helper_list_del_rcu(object.list.get()) };
         writer.state.len -= 1;
@@ -445,6 +452,7 @@ impl<'w> VacantEntry<'w, '_> {
         // SAFETY: The object is complete, in no list, and its memory outlives its removal by a grace
         // period. `writer` is the only writer of the list.
         unsafe {
+            // Litmus: publish-list, publish-hash
             bindings::cttimeout_helper_list_add_tail_rcu(policy.list.get(), table.order.as_raw());
         }
         if let Some(index) = table.index(&rcu::read_lock()) {
@@ -454,6 +462,7 @@ impl<'w> VacantEntry<'w, '_> {
                 unsafe { bindings::cttimeout_helper_list_del_rcu(policy.list.get()) };
             })?;
         }
+        // Litmus: dump-begin
         // Release: a dump that begins at this position finds all policies up to it.
         table.last.store(position, Release);
         writer.state.len += 1;

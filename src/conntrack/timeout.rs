@@ -201,6 +201,7 @@ impl Timeout {
         // INVARIANT: The user was just counted. The module's exit waits for RCU readers after it has
         // taken the hooks and the commands away, so it waits for the end of `'g`.
         self.users
+            // Litmus: retire
             .inc_not_zero()
             .then(|| User::new(NonNull::from(self)))
     }
@@ -211,6 +212,7 @@ impl Timeout {
         // word, each of which is old or new if they are being replaced.
         unsafe {
             let data = (&raw const (*self.object.as_ptr()).data).cast::<c_void>();
+            // Litmus: replace
             put_timeouts(self.l4proto(), data, msg)
         }
     }
@@ -228,6 +230,7 @@ impl Timeout {
             // has. Packets read them as whole words.
             unsafe {
                 let data = (&raw mut (*self.object.as_ptr()).data).cast::<u32>();
+                // Litmus: replace
                 Atomic::from_ptr(data.add(i)).store(word, Relaxed);
             }
         }
@@ -246,6 +249,7 @@ impl Timeout {
         // the object until here, and a module reference.
         unsafe {
             let freed = put(timeout.as_ref().object);
+            // Litmus: put-exit
             bindings::cttimeout_helper_module_put(this_module::<LocalModule>().as_ptr());
             freed
         }
@@ -271,6 +275,7 @@ unsafe fn refcnt<'a>(object: NonNull<bindings::nf_ct_timeout>) -> &'a Refcount {
 /// The caller must own a count of the `refcnt` of `object`, a slab allocation, and gives it up.
 #[doc(alias = "nf_ct_timeout_put")]
 pub(super) unsafe fn put(object: NonNull<bindings::nf_ct_timeout>) -> bool {
+    // Litmus: last-user
     // SAFETY: The caller's reference keeps `object` until here.
     let last = unsafe { refcnt(object) }.dec_and_test();
     if last {
@@ -291,6 +296,7 @@ unsafe fn free(object: NonNull<bindings::nf_ct_timeout>) {
     // period, and its `rcu` is not in use.
     unsafe {
         let rcu = &raw mut (*object.as_ptr()).rcu;
+        // Litmus: remove, untimeout
         bindings::kvfree_call_rcu(rcu.cast(), object.as_ptr().cast());
     }
 }
@@ -348,6 +354,7 @@ impl Deref for User<'_> {
 
 impl Drop for User<'_> {
     fn drop(&mut self) {
+        // Litmus: last-user
         if self.users.dec_and_test() {
             // SAFETY: By the type invariant, this was the last user of `timeout`. It is dropped in a
             // section that the module's exit waits for.

@@ -68,7 +68,9 @@ impl<'a> Untimeout<'a> {
     pub(super) unsafe fn add(&mut self, timeout: NonNull<Timeout>) {
         // SAFETY: The references of the users of `timeout` keep it and its object.
         let (users, mark) = unsafe { (&timeout.as_ref().users, mark(timeout.as_ref().as_raw())) };
+        // Litmus: mark
         mark.store(self.number, Relaxed);
+        // Litmus: retire
         let unused = users.read() == 0 || users.dec_and_test();
         // SAFETY: `timeout` has no users any more, by whom it could be released.
         let freed = unused && unsafe { Timeout::release(timeout) };
@@ -127,6 +129,7 @@ unsafe extern "C" fn untimeout(ct: *mut bindings::nf_conn, number: *mut c_void) 
     // SAFETY: The flow has a reference to `object`: a flow that is being freed has left the flow
     // table, under the lock that is held here.
     if unsafe { mark(object) }.load(Relaxed) == number.addr() {
+        // Litmus: mark, untimeout
         // A packet that has loaded the pointer before, under RCU, uses the object's timeouts once
         // more; its memory stays for a grace period.
         slot.store(ptr::null_mut(), Relaxed);

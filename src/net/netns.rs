@@ -151,6 +151,7 @@ impl<T: PerNet> Pernet<T> {
 
     /// The data in `net`, or [`None`] if the type is not registered (any more).
     pub(crate) fn get<'g>(&self, net: &'g Net, _guard: &'g rcu::Guard) -> Option<&'g T> {
+        // Litmus: registered
         // Acquire: a reader that sees the release store in `PernetRegistration::new` sees the index
         // and the values.
         if !self.registered.load(Acquire) {
@@ -212,6 +213,7 @@ impl<T: PerNet> PernetRegistration<T> {
         to_result(unsafe { bindings::register_pernet_subsys(pernet.ops.get()) })
             .inspect_err(|_| pernet.claimed.store(false, Release))?;
 
+        // Litmus: registered
         // INVARIANT: Every namespace has a value, and every new one gets it before it can be used.
         pernet.registered.store(true, Release);
         Ok(Self(PhantomData))
@@ -221,6 +223,7 @@ impl<T: PerNet> PernetRegistration<T> {
 impl<T: PerNet> Drop for PernetRegistration<T> {
     fn drop(&mut self) {
         let pernet = T::pernet();
+        // Litmus: registered
         pernet.registered.store(false, Release);
         rcu::synchronize_rcu();
         // SAFETY: `ops` is registered by the type invariant. No reader is left: those that came through

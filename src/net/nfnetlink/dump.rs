@@ -94,6 +94,7 @@ pub(super) unsafe extern "C" fn fill<S: Subsystem, D: Dump<S>>(
     // SAFETY: `skb` belongs to the socket that the dump is for, which keeps its namespace.
     let net = unsafe { Net::from_raw(bindings::cttimeout_helper_sock_net((*skb).sk)) };
     let guard = rcu::read_lock();
+    // Litmus: registered
     // A dump holds the module, but a module may end its registrations before.
     let Some(data) = <S::Data as HasPernet>::pernet().get(net, &guard) else {
         return 0;

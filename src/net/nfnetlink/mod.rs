@@ -129,6 +129,7 @@ impl<S: Subsystem> Callback<S> {
         // SAFETY: The core expects to hold the RCU read lock. The module's exit waits for a grace
         // period when it unregisters `S`, and so for the end of this function.
         unsafe {
+            // Litmus: command-exit
             bindings::rcu_read_lock();
             bindings::cttimeout_helper_module_put(module);
         }
@@ -339,6 +340,7 @@ impl<S: Subsystem, P: Provides<S::Data>> SubsystemRegistration<S, P> {
 impl<S: Subsystem, P: Provides<S::Data>> Drop for SubsystemRegistration<S, P> {
     fn drop(&mut self) {
         let subsystem: &'static _ = &Self::SUBSYSTEM;
+        // Litmus: command-exit
         // SAFETY: `subsystem` was registered in `new`; the core goes by its number. Waits for a grace
         // period, and so for all commands.
         unsafe { bindings::nfnetlink_subsys_unregister(subsystem) };
