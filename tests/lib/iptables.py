@@ -6,20 +6,14 @@ program does before it.  iptables itself makes the content, once; here it is onl
 """
 
 import ctypes
-import os
 import socket
 import struct
+
+from processes import checked, libc
 
 SOL_IP, IPT_SO_GET_INFO, IPT_SO_GET_ENTRIES, IPT_SO_SET_REPLACE = 0, 64, 65, 64
 INFO = "=32sI5I5III"  # struct ipt_getinfo
 COUNTERS = 16         # sizeof(struct xt_counters)
-libc = ctypes.CDLL(None, use_errno=True)
-
-
-def checked(result):
-    if result < 0:
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error))
 
 
 class Table:

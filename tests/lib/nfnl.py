@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Raw nfnetlink messages for tests, and KTAP for their results.
+"""A netlink client for tests, and KTAP for their results.
 
-libnetfilter_cttimeout and pyroute2 build only messages that are well formed;
-what a test of the error paths needs is the opposite, byte by byte.  So this
-speaks the protocol itself: struct nlmsghdr, struct nfgenmsg, struct nlattr.
+libnetfilter_cttimeout and pyroute2 build only messages that are well formed.  Tests of the error paths
+need the opposite, byte by byte.  So this client speaks the protocol itself: struct nlmsghdr, struct
+nfgenmsg, struct nlattr.
 """
 
 import errno
 import os
 import socket
 import struct
-import time
 import sys
+import time
 
 NETLINK_NETFILTER = 12
 SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK = 270, 10, 11
 SUBSYS = 8  # NFNL_SUBSYS_CTNETLINK_TIMEOUT
 
 NLMSG_ERROR, NLMSG_DONE = 2, 3
-F_REQUEST, F_MULTI, F_ACK, F_DUMP_INTR = 1, 2, 4, 0x10
+F_REQUEST, F_MULTI, F_ACK = 1, 2, 4
 F_REPLACE, F_EXCL, F_CREATE, F_DUMP = 0x100, 0x200, 0x400, 0x300
 F_CAPPED, F_ACK_TLVS = 0x100, 0x200
 NLMSGERR_ATTR_MSG, NLMSGERR_ATTR_OFFS, NLMSGERR_ATTR_MISS_TYPE = 1, 2, 5
@@ -34,6 +34,14 @@ IPV4, IPV6 = 2, 10
 # l4proto: (name, number of timeouts)
 PROTOCOLS = {1: ("icmp", 1), 6: ("tcp", 11), 17: ("udp", 2), 47: ("gre", 2),
              58: ("icmpv6", 1), 132: ("sctp", 9), 255: ("generic", 1)}
+
+
+def be16(number):
+    return struct.pack(">H", number)
+
+
+def be32(number):
+    return struct.pack(">I", number)
 
 
 def attr(kind, payload=b""):
@@ -52,33 +60,33 @@ def name(text):
 
 
 def l3(number=IPV4):
-    return attr(L3PROTO, struct.pack(">H", number))
+    return attr(L3PROTO, be16(number))
 
 
 def l4(number=6):
     return attr(L4PROTO, bytes([number]))
 
 
+def timeouts(values):
+    """The content of CTA_TIMEOUT_DATA from a dictionary of type and seconds."""
+    return b"".join(attr(kind, be32(value)) for kind, value in values.items())
+
+
 def data(values=None):
-    """CTA_TIMEOUT_DATA from a dictionary of attribute type and seconds."""
-    return nest(DATA, *(attr(k, struct.pack(">I", v)) for k, v in (values or {}).items()))
+    return nest(DATA, timeouts(values or {}))
 
 
 def parse(payload):
-    """Attributes as a dictionary of type and payload."""
+    """Attributes as the kernel's nla_parse() finds them: of repeated ones the last, and none behind
+    one whose length is wrong."""
     found = {}
     while len(payload) >= 4:
         length, kind = struct.unpack_from("=HH", payload)
-        if length < 4:
+        if not 4 <= length <= len(payload):
             break
         found[kind & 0x3FFF] = payload[4:length]
         payload = payload[(length + 3) & ~3:]
     return found
-
-
-def seconds(payload):
-    """The content of CTA_TIMEOUT_DATA, as a dictionary of type and seconds."""
-    return {k: struct.unpack(">I", v)[0] for k, v in parse(payload).items()}
 
 
 def distinct(number, base):
@@ -89,24 +97,69 @@ def distinct(number, base):
 class Policy:
     """A policy, or a set of defaults, as the kernel sent it."""
 
-    def __init__(self, payload):
-        attrs = parse(payload)
+    def __init__(self, attrs):
         self.name = os.fsdecode(attrs[NAME].rstrip(b"\0")) if NAME in attrs else None
-        self.l3num = struct.unpack(">H", attrs[L3PROTO])[0]
+        self.l3num = int.from_bytes(attrs[L3PROTO], "big")
         self.l4proto = attrs[L4PROTO][0]
-        self.use = struct.unpack(">I", attrs[USE])[0] if USE in attrs else None
-        self.values = seconds(attrs[DATA])
+        self.use = int.from_bytes(attrs[USE], "big") if USE in attrs else None
+        self.values = {k: int.from_bytes(v, "big") for k, v in parse(attrs[DATA]).items()}
+
+
+def build(kind, flags, seq, payload, family=0):
+    """A message: struct nlmsghdr, struct nfgenmsg, and what follows."""
+    body = struct.pack("=BBH", family, 0, 0) + payload
+    return struct.pack("=IHHII", 16 + len(body), kind, flags, seq, 0) + body
 
 
 class Message:
-    """A received message."""
+    """A message, sent or received, as the kernel reads and writes it. One that was sent may be cut off."""
 
-    def __init__(self, kind, flags, seq, port, payload):
-        self.kind, self.flags, self.seq, self.port = kind, flags, seq, port
-        self.payload = payload
+    def __init__(self, raw):
+        self.raw = raw
+        self.length, self.kind, self.flags, self.seq, self.port = struct.unpack(
+            "=IHHII", raw[:16].ljust(16, b"\0"))
+        self.subsys, self.command = self.kind >> 8, self.kind & 0xff
+
+    @property
+    def payload(self):
+        return self.raw[16:self.length]
+
+    @property
+    def attrs(self):
+        return parse(self.payload[4:])
 
     def policy(self):
-        return Policy(self.payload[4:])
+        return Policy(self.attrs)
+
+    @property
+    def errno(self):
+        """0 or a positive number, if this is an acknowledgment or the end of a dump."""
+        if self.kind in (NLMSG_ERROR, NLMSG_DONE):
+            return -struct.unpack_from("=i", self.raw, 16)[0]
+        return None
+
+    @property
+    def tlvs(self):
+        """Where the attributes of an extended acknowledgment begin, or None."""
+        if self.kind != NLMSG_ERROR or not self.flags & F_ACK_TLVS:
+            return None
+        echoed = struct.unpack_from("=I", self.raw, 20)[0]
+        return 20 + (16 if self.flags & F_CAPPED else (echoed + 3) & ~3)
+
+    @property
+    def said(self):
+        """The attributes of an extended acknowledgment by type."""
+        return parse(self.raw[self.tlvs:self.length]) if self.tlvs else {}
+
+
+def split(received):
+    """The messages of what was received."""
+    messages = []
+    while received:
+        length = max(struct.unpack_from("=I", received)[0], 16)
+        messages.append(Message(received[:length]))
+        received = received[(length + 3) & ~3:]
+    return messages
 
 
 class Answer:
@@ -118,6 +171,7 @@ class Answer:
         self.offset = None          # offset of the attribute to blame
         self.missing = None         # type of the attribute that is missing
         self.messages = []
+        self.last = None            # the acknowledgment, or the end of a dump
 
     @property
     def policies(self):
@@ -145,57 +199,37 @@ class Socket:
 
     def build(self, command, *attrs, flags=F_ACK, family=0, subsys=SUBSYS):
         self.seq += 1
-        body = struct.pack("=BBH", family, 0, 0) + b"".join(attrs)
-        return struct.pack("=IHHII", 16 + len(body), subsys << 8 | command,
-                           F_REQUEST | flags, self.seq, 0) + body
+        return build(subsys << 8 | command, F_REQUEST | flags, self.seq, b"".join(attrs), family)
 
     def send(self, message):
         self.sock.send(message)
 
     def receive(self, size=65536):
         """The messages of one datagram."""
-        datagram = self.sock.recv(size)
-        messages = []
-        while len(datagram) >= 16:
-            length, kind, flags, seq, port = struct.unpack_from("=IHHII", datagram)
-            messages.append(Message(kind, flags, seq, port, datagram[16:length]))
-            datagram = datagram[(length + 3) & ~3:]
-        return messages
+        return split(self.sock.recv(size))
 
     def collect(self, seq=None, size=65536):
         """Everything up to the acknowledgment or the end of a dump."""
         answer = Answer()
         while True:
-            for msg in self.receive(size):
-                if seq is not None and msg.seq != seq:
+            for message in self.receive(size):
+                if seq is not None and message.seq != seq:
                     continue
-                if msg.kind == NLMSG_ERROR:
-                    self._error(answer, msg)
-                    return answer
-                if msg.kind == NLMSG_DONE:
-                    answer.error = -struct.unpack_from("=i", msg.payload)[0]
-                    answer.done = msg
-                    return answer
-                answer.messages.append(msg)
-
-    @staticmethod
-    def _error(answer, msg):
-        code, inner_len = struct.unpack_from("=iI", msg.payload)
-        answer.error = -code
-        if not msg.flags & F_ACK_TLVS:
-            return
-        inner = 16 if msg.flags & F_CAPPED else (inner_len + 3) & ~3
-        tlvs = parse(msg.payload[4 + inner:])
-        if NLMSGERR_ATTR_MSG in tlvs:
-            answer.text = tlvs[NLMSGERR_ATTR_MSG].rstrip(b"\0").decode()
-        for key, field in ((NLMSGERR_ATTR_OFFS, "offset"), (NLMSGERR_ATTR_MISS_TYPE, "missing")):
-            if key in tlvs:
-                setattr(answer, field, struct.unpack("=I", tlvs[key])[0])
+                if message.errno is None:
+                    answer.messages.append(message)
+                    continue
+                answer.error, answer.last = message.errno, message
+                if NLMSGERR_ATTR_MSG in message.said:
+                    answer.text = message.said[NLMSGERR_ATTR_MSG].rstrip(b"\0").decode()
+                for key, field in ((NLMSGERR_ATTR_OFFS, "offset"),
+                                   (NLMSGERR_ATTR_MISS_TYPE, "missing")):
+                    if key in message.said:
+                        setattr(answer, field, struct.unpack("=I", message.said[key])[0])
+                return answer
 
     def request(self, command, *attrs, flags=0, **kwargs):
         """Sends a request and returns its answer."""
-        message = self.build(command, *attrs, flags=F_ACK | flags, **kwargs)
-        self.send(message)
+        self.send(self.build(command, *attrs, flags=F_ACK | flags, **kwargs))
         return self.collect(self.seq)
 
     def dump(self, size=65536):
@@ -289,7 +323,3 @@ def hz():
 def largest():
     """The largest timeout in seconds: what conntrack counts is signed 32-bit jiffies."""
     return (2 ** 31 - 1) // hz()
-
-
-def is_root():
-    return os.geteuid() == 0

@@ -20,41 +20,16 @@ TYPE is tcp, udp, sctp, or the number of any other IP protocol, for a raw socket
 (where ports mean nothing).
 """
 
-import ctypes
-import os
 import socket
 import struct
 import sys
 
-CLONE_NEWNET = 0x40000000
+from processes import Network
+
 STREAMS = {"tcp": socket.IPPROTO_TCP, "sctp": 132}
 # Raw sockets send it as it is. For GRE it is a header of version 0 that says
 # that an IPv4 packet follows; to other protocols it means nothing.
 PAYLOAD = struct.pack(">HH", 0, 0x0800) + b"a packet"
-
-libc = ctypes.CDLL(None, use_errno=True)
-
-
-class Network:
-    """Entered, makes a namespace the current one."""
-
-    def __init__(self, name):
-        self.path = f"/run/netns/{name}"
-
-    @staticmethod
-    def enter(namespace):
-        if libc.setns(namespace.fileno(), CLONE_NEWNET):
-            error = ctypes.get_errno()
-            raise OSError(error, os.strerror(error))
-
-    def __enter__(self):
-        self.home = open("/proc/self/ns/net")
-        with open(self.path) as namespace:
-            self.enter(namespace)
-
-    def __exit__(self, *_):
-        with self.home:
-            self.enter(self.home)
 
 
 class Traffic:

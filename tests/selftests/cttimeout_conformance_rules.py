@@ -16,6 +16,7 @@ import time
 import nfnl
 from conformance import differences, hosts, player, sequences
 from conformance.rules import Comparison
+from processes import runner
 
 SEED = int(os.environ.get("SEED", "1"))
 STEPS = int(os.environ.get("STEPS", "30"))
@@ -27,7 +28,7 @@ t = nfnl.Ktap()
 def play(module, episodes, *parameters):
     """Plays to a module that is freshly loaded."""
     start = time.monotonic()
-    loaded = player.runner("load", module, *parameters)
+    loaded = runner("load", module, *parameters)
     found = hosts.play(module, episodes) if loaded else []
     title = " ".join((module, *parameters))
     t.check(f"all steps are taken with {title}", found and player.unload(module))

@@ -5,11 +5,11 @@
 # The default timeouts of a namespace can be read and set for each protocol, new
 # policies take them over, and other namespaces do not notice.
 
-import ctypes
 import subprocess
 
 import nfnl
 from nfnl import data, distinct, l3, l4
+from processes import Network
 
 # The names that the sysctls have for the states, in the order of the netlink
 # attributes; some states have none.
@@ -48,14 +48,8 @@ def read_sysctls(number):
 
 def socket_in(namespace):
     """A socket of another namespace; it stays there, whoever uses it."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    with open("/proc/self/ns/net") as home, open(f"/run/netns/{namespace}") as there:
-        if libc.setns(there.fileno(), 0):
-            raise OSError(ctypes.get_errno(), "setns")
-        made = nfnl.Socket()
-        if libc.setns(home.fileno(), 0):
-            raise OSError(ctypes.get_errno(), "setns")
-    return made
+    with Network(namespace):
+        return nfnl.Socket()
 
 
 def all_defaults(sock):
@@ -81,7 +75,7 @@ for number, (protocol, count) in nfnl.PROTOCOLS.items():
     values = distinct(number, 4000)
     t.equal(f"{protocol}: default-set needs no l3num", s.default_set(number, values).error, 0)
     t.equal(f"{protocol}: default-get shows what was set", s.default_get(number), values)
-    t.equal(f"{protocol}: so do the sysctls", read_sysctls(number),
+    t.equal(f"{protocol}: sysctls show what was set by default-set", read_sysctls(number),
             {k: values[k] for k in read_sysctls(number)})
     answer = s.request(nfnl.DEFAULT_SET, l3(nfnl.IPV6), l4(number), data(distinct(number, 5000)))
     t.equal(f"{protocol}: l3num may be given, and makes no difference",
@@ -108,23 +102,25 @@ for number, (protocol, count) in nfnl.PROTOCOLS.items():
     s.create("new", number)
     s.create("half", number, {1: 9})
     t.equal(f"{protocol}: a new policy takes the defaults", s.get("new").values, values)
-    t.equal(f"{protocol}: also for what it does not set", s.get("half").values, values | {1: 9})
+    t.equal(f"{protocol}: a new policy takes the defaults for what it does not set",
+            s.get("half").values, values | {1: 9})
     t.equal(f"{protocol}: an older policy keeps those of its time", s.get("old").values, original)
     s.flush()
     t.equal(f"{protocol}: other protocols are not affected",
             {n: v for n, v in all_defaults(s).items() if n != number},
             {n: v for n, v in untouched.items() if n != number})
-    t.equal(f"{protocol}: neither are other namespaces", all_defaults(other), elsewhere)
+    t.equal(f"{protocol}: other namespaces are not affected", all_defaults(other), elsewhere)
     other.default_set(number, distinct(number, 8000))
     other.create("there", number)
     t.equal(f"{protocol}: another namespace has defaults of its own",
             (other.default_get(number), other.get("there").values, s.default_get(number)),
             (distinct(number, 8000), distinct(number, 8000), values))
-    t.equal(f"{protocol}: and policies of its own", (s.state(), other.flush().error), ([], 0))
+    t.equal(f"{protocol}: another namespace has policies of its own",
+            (s.state(), other.flush().error), ([], 0))
     other.default_set(number, elsewhere[number])
     s.default_set(number, original)
 
-t.equal("the defaults are restored", all_defaults(s), untouched)
+t.equal("the defaults of all protocols are restored", all_defaults(s), untouched)
 # A namespace whose policies and defaults were in use goes, and a new one of its name is fresh.
 other.create("left behind", values=distinct(6, 100))
 other.default_set(6, distinct(6, 100))

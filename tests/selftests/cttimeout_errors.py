@@ -11,7 +11,7 @@ import struct
 import subprocess
 
 import nfnl
-from nfnl import attr, data, l3, l4, name, nest
+from nfnl import attr, data, l3, l4, name, nest, timeouts
 
 NEW, GET, DELETE, SET, DEFAULT_GET = range(5)
 COMMANDS = {NEW: "new", GET: "get", DELETE: "delete", SET: "default-set",
@@ -40,10 +40,6 @@ def refused(title, error, text, command, *attrs, missing=None, **kwargs):
     before = everything()
     t.equal(f"{COMMANDS[command]}: {title}",
             (attempt(command, attrs, **kwargs), everything()), ((error, text, missing, True), before))
-
-
-def u32(values):
-    return b"".join(attr(kind, struct.pack(">I", value)) for kind, value in values.items())
 
 
 s.create("tcp", 6, nfnl.distinct(6, 500))
@@ -123,8 +119,8 @@ for title, command, text, flags in (("new", NEW, "new", nfnl.F_CREATE),
             for bad, words in ((limit + 1, excess), (2 ** 32 // nfnl.hz() + 1, excess),
                                (2 ** 32 - 1, excess), (b"abc", KERNEL)):
                 # All other values are good.
-                inner = u32({k: 7 for k in range(1, count + 1) if k != state})
-                last = attr(state, bad) if isinstance(bad, bytes) else u32({state: bad})
+                inner = timeouts({k: 7 for k in range(1, count + 1) if k != state})
+                last = attr(state, bad) if isinstance(bad, bytes) else timeouts({state: bad})
                 attrs = (name(text), l3(), l4(number), nest(nfnl.DATA, inner, last))
                 got = attempt(command, attrs, flags, blame=3, inside=len(inner))
                 if got != ("ERANGE", words, None, True):
@@ -199,7 +195,7 @@ t.equal("of three messages in a datagram, the second fails, with its own text an
         [(a.errno_name, a.text, a.offset) for a in answers],
         [(0, None, None), ("EBUSY", "a policy has this name already, and NLM_F_REPLACE is not set",
                            20), (0, None, None)])
-t.equal("the first and the third are carried out", everything(),
+t.equal("of three messages, one of which fails, the first and the third are carried out", everything(),
         (before[0] + [(p, nfnl.IPV4, 6, 1, s.default_get(6)) for p in ("first", "third")],
          before[1]))
 
@@ -213,7 +209,7 @@ if child == 0:
     os._exit(len([a for a in answers if a.errno_name != "EPERM" or a.messages]))
 t.equal("without CAP_NET_ADMIN every command is refused",
         os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), 0)
-t.equal("and changes nothing", everything(), before)
+t.equal("a request without CAP_NET_ADMIN changes nothing", everything(), before)
 
 s.flush()
 t.equal("no policy is left", s.state(), [])

@@ -15,7 +15,6 @@
 # Leaks are found by kmemleak, after all tests have run.
 
 import contextlib
-import ctypes
 import errno
 import itertools
 import os
@@ -26,17 +25,17 @@ import time
 
 import iptables
 import nfnl
+from processes import CLONE_NEWNET, checked, libc, runner, unshare
 
 MODULE = os.environ["MODULE"]
 FILE = f"{os.environ['MODROOT']}/lib/modules/{os.uname().release}/{MODULE}.ko"
 FAILSLAB = "/sys/kernel/debug/failslab/"
-CLONE_NEWNET, SYS_FINIT_MODULE = 0x40000000, 313
+SYS_FINIT_MODULE = 313
 # A socket without memory for a message has a word of its own.
 NO_MEMORY = errno.ENOMEM, errno.ENOBUFS
 # Where some are enough: one in so many
 SOME = 1 if os.environ.get("ALL") else 8
 PLENTY = 1_000_000
-libc = ctypes.CDLL(None, use_errno=True)
 t = nfnl.Ktap()
 total = [0]
 
@@ -146,7 +145,7 @@ def sweep(title, prepare, state, words=NO_MEMORY, step=1, partial=False):
 
 def new_namespace():
     global s
-    iptables.checked(libc.unshare(CLONE_NEWNET))
+    unshare()
     s = nfnl.Socket()
 
 
@@ -186,7 +185,8 @@ def many():
             create(f"policy {i}")
 
     simple("the policy that makes the index", lambda: create("one more"), sixteen)
-    t.equal("all are found by it", [bool(s.get(f"policy {i}")) for i in range(16)], [True] * 16)
+    t.equal("the policy that makes the index: all are found by it",
+            [bool(s.get(f"policy {i}")) for i in range(16)], [True] * 16)
     for i in range(300):
         create(f"row {i}")
 
@@ -231,17 +231,13 @@ def rules_and_flows():
         return s.flush
 
     sweep("rules for three policies", take_out, s.state)
-    t.equal("each is used by one rule", [s.get(text).use for text in NAMES], [2] * 3)
+    t.equal("rules for three policies: each is used by one rule",
+            [s.get(text).use for text in NAMES], [2] * 3)
     none.put()
-    t.equal("and by none when the rules are gone", [s.get(text).use for text in NAMES], [1] * 3)
+    t.equal("rules for three policies: each is used by none when the rules are gone",
+            [s.get(text).use for text in NAMES], [1] * 3)
     sweep("flush of policies that flows have", flows, s.state)
-    t.equal("none is left", s.state(), [])
-
-
-def await_unused(text):
-    """Who gives up a rule need not wait until it is gone."""
-    if nfnl.settled(lambda: s.get(text).use, 1) != 1:
-        raise TimeoutError(f"{text} is used {s.get(text).use} times")
+    t.equal("flush of policies that flows have: none is left", s.state(), [])
 
 
 def nftables():
@@ -250,7 +246,7 @@ def nftables():
 
     def prepare():
         subprocess.run(["iptables-nft", "-t", "raw", "-F"], check=True)
-        await_unused("nft")
+        assert s.get("nft").use == 1
         return Program("iptables-nft", "-t", "raw", "-A", "OUTPUT", "-p", "udp", "-j", "CT", "--timeout", "nft")
 
     with below("nfnetlink_rcv"):
@@ -264,14 +260,15 @@ def open_vswitch():
     if not os.path.exists(dpctl):
         t.skip("a flow of Open vSwitch", "openvswitch-switch cannot be installed here")
         return
-    subprocess.run(["bash", "-c", "load openvswitch"], check=True)
+    assert runner("load", "openvswitch")
     new_namespace()
     s.create("ovs", 17, {nfnl.UDP_UNREPLIED: 900})
     subprocess.run([dpctl, "add-dp", "cttimeout"], check=True)
 
     def prepare():
         subprocess.run([dpctl, "del-flows", "cttimeout"], check=True)
-        await_unused("ovs")
+        # Flows that were deleted are gone some time later.
+        assert nfnl.settled(lambda: s.get("ovs").use, 1) == 1
         return Program(dpctl, "add-flow", "cttimeout", "in_port(0),eth(),eth_type(0x0800),ipv4(proto=17),udp()",
                        "ct(commit,timeout=ovs)")
 
@@ -281,14 +278,14 @@ def open_vswitch():
     prepare()
     s.flush()
     subprocess.run([dpctl, "del-dp", "cttimeout"], check=True)
-    subprocess.run(["bash", "-c", "unload openvswitch"], check=True)
+    assert runner("unload", "openvswitch")
 
 
 def namespaces():
     with open("/proc/self/ns/net") as old:
         def prepare():
-            iptables.checked(libc.setns(old.fileno(), CLONE_NEWNET))
-            return lambda: iptables.checked(libc.unshare(CLONE_NEWNET))
+            checked(libc.setns(old.fileno(), CLONE_NEWNET))
+            return unshare
 
         def made():
             return not os.path.samestat(os.fstat(old.fileno()), os.stat("/proc/self/ns/net"))
@@ -297,7 +294,7 @@ def namespaces():
             sweep("what each subsystem has for a namespace", prepare, made, None)
         sweep("a namespace", prepare, made, None, SOME)
     new_namespace()
-    t.equal("policies can be created in it", create("web").error, 0)
+    t.equal("a namespace: policies can be created in it", create("web").error, 0)
     s.flush()
 
 
@@ -316,7 +313,7 @@ def unload():
 
 def load(parameters=b""):
     with open(FILE, "rb") as file:
-        iptables.checked(libc.syscall(SYS_FINIT_MODULE, file.fileno(), parameters, 0))
+        checked(libc.syscall(SYS_FINIT_MODULE, file.fileno(), parameters, 0))
 
 
 def loading():
@@ -327,7 +324,7 @@ def loading():
     with below("do_one_initcall"):
         sweep("the module's beginning", prepare, loaded)
     sweep("loading the module", prepare, loaded, step=SOME)
-    t.equal("it works", create("web").error, 0)
+    t.equal("loading the module: a policy can be created", create("web").error, 0)
     s.flush()
 
 
@@ -351,9 +348,9 @@ def detaching():
         return call
 
     sweep("delete of a policy in use, with detach_in_use", lambda: prepare(lambda: s.delete("web")), s.state)
-    t.equal("it is gone", s.state(), [])
+    t.equal("delete of a policy in use, with detach_in_use: it is gone", s.state(), [])
     sweep("flush of a policy in use, with detach_in_use", lambda: prepare(s.flush), s.state)
-    t.equal("it is gone, too", s.state(), [])
+    t.equal("flush of a policy in use, with detach_in_use: it is gone", s.state(), [])
     none.put()
 
 

@@ -6,10 +6,10 @@
 # name, and answers are, byte for byte, those of the C module.
 
 import os
-import struct
 
 import nfnl
-from nfnl import attr, data, distinct, l3, l4, name, nest
+from nfnl import attr, be32, data, distinct, l3, l4, name, nest
+from processes import references
 
 t = nfnl.Ktap()
 s = nfnl.Socket()
@@ -17,7 +17,7 @@ defaults = {number: s.default_get(number) for number in nfnl.PROTOCOLS}
 
 
 def raw_name(message):
-    return nfnl.parse(message.payload[4:])[nfnl.NAME]
+    return message.attrs[nfnl.NAME]
 
 
 def make(*attrs):
@@ -42,13 +42,14 @@ t.equal("get shows each policy as it was created",
         [(p.name, p.l3num, p.l4proto, p.use, p.values) for p in got if p], expected)
 t.equal("delete finds every second policy",
         {s.delete(policy[0]).error for policy in expected[::2]}, {0})
-t.equal("the others stay, in order", s.state(), expected[1::2])
-t.equal("what was deleted is not found", [s.get(policy[0]) for policy in expected[::2]],
+t.equal("a delete of every second policy leaves the others, in order", s.state(), expected[1::2])
+t.equal("get does not find policies that were deleted",
+        [s.get(policy[0]) for policy in expected[::2]],
         [None] * len(expected[::2]))
 answer = s.flush()
 t.equal("a delete without a name succeeds and has nothing to say", (answer.error, answer.text),
         (0, None))
-t.equal("it deletes all", s.state(), [])
+t.equal("a delete without a name deletes all", s.state(), [])
 
 # Names are bytes: any but NUL, up to 31 of them.
 names = [b"", b"a", b"A", b"x" * 30, b"x" * 31, b"x" * 30 + b"y", b"y" + b"x" * 30, b"\n", b" ",
@@ -59,15 +60,17 @@ t.equal("names of all kinds are accepted",
 answers = [s.request(nfnl.GET, name(n)) for n in names]
 t.equal("get answers with the bytes of the name and one NUL",
         [raw_name(m) for a in answers for m in a.messages], [n + b"\0" for n in names])
-t.equal("each name finds its own policy", [a.policies[0].values for a in answers if a.messages],
+t.equal("get by each name finds its own policy",
+        [a.policies[0].values for a in answers if a.messages],
         [distinct(6, 100 * i) for i in range(len(names))])
-t.equal("a dump has the same names", [raw_name(m) for m in s.dump().messages],
+t.equal("a dump has the bytes of each name and one NUL", [raw_name(m) for m in s.dump().messages],
         [n + b"\0" for n in names])
 t.equal("a name ends at its first NUL", s.get(b"a\0b").values, distinct(6, 100))
-t.equal("an exact match is asked for", [s.get(n) for n in (b"x" * 29, b"y", b"a ", b"\xff")],
+t.equal("get finds no policy whose name is only similar",
+        [s.get(n) for n in (b"x" * 29, b"y", b"a ", b"\xff")],
         [None] * 4)
-t.equal("each can be deleted", {s.delete(n).error for n in names}, {0})
-t.equal("then there are none", s.state(), [])
+t.equal("policies with names of all kinds can be deleted", {s.delete(n).error for n in names}, {0})
+t.equal("a dump is empty when all policies were deleted by name", s.state(), [])
 t.equal("what follows a NUL in a new name is dropped", make(name(b"a\0b\0\0"), l3(), l4(), data()),
         ("a", nfnl.IPV4, 6, defaults[6]))
 
@@ -84,10 +87,9 @@ for number, (protocol, count) in nfnl.PROTOCOLS.items():
 # Answers as the C module writes them.
 def payload(number, values, with_name):
     """struct nfgenmsg and the attributes, in the order and with the padding of the C module."""
-    use = attr(nfnl.USE, struct.pack(">I", 1)) if with_name else b""
-    inner = b"".join(attr(k, struct.pack(">I", v)) for k, v in values.items())
+    use = attr(nfnl.USE, be32(1)) if with_name else b""
     return (bytes(4) + (name("layout") if with_name else b"") + l3(nfnl.IPV6) + l4(number) +
-            use + nest(nfnl.DATA, inner))
+            use + data(values))
 
 
 def layout(message):
@@ -120,41 +122,41 @@ s.send(s.build(nfnl.DELETE, name("new")))
 answers = [(m.kind & 0xff, m.seq - asked) for _ in range(3) for m in s.receive()]
 t.equal("without NLM_F_ACK only get and default-get answer", answers,
         [(nfnl.NEW, -3), (nfnl.DEFAULT_SET, 0), (nfnl.NLMSG_ERROR, 1)])
-t.equal("the commands were carried out all the same", s.state(), [])
+t.equal("commands without NLM_F_ACK are carried out", s.state(), [])
 
 # What a request may hold beyond what is needed.
 junk = attr(0, b"junk") + attr(6) + attr(0x3fff, bytes(100)) + attr(nfnl.USE, b"\xff" * 7)
 t.equal("attributes of unknown types, and CTA_TIMEOUT_USE, are ignored",
         make(junk, name("p"), junk, l3(), junk, l4(17), junk, data({1: 5}), junk),
         ("p", nfnl.IPV4, 17, defaults[17] | {1: 5}))
-inner = [attr(k, struct.pack(">I", v)) for k, v in ((0, 7), (1, 5), (3, 2 ** 32 - 1), (0x3fff, 7))]
-t.equal("so are values of unknown types", make(name("p"), l3(), l4(17), nest(nfnl.DATA, *inner)),
+inner = [attr(k, be32(v)) for k, v in ((0, 7), (1, 5), (3, 2 ** 32 - 1), (0x3fff, 7))]
+t.equal("values of unknown types are ignored",
+        make(name("p"), l3(), l4(17), nest(nfnl.DATA, *inner)),
         ("p", nfnl.IPV4, 17, defaults[17] | {1: 5}))
-t.equal("of repeated attributes the last counts",
+t.equal("the last of repeated attributes counts",
         make(name("o"), name("p"), l3(7), l3(), l4(6), l4(17), data({1: 5}), data({2: 6})),
         ("p", nfnl.IPV4, 17, defaults[17] | {2: 6}))
-inner = [attr(k, struct.pack(">I", v)) for k, v in ((1, 5), (2, 6), (1, 2 ** 32 - 1), (1, 8))]
-t.equal("of repeated values, too", make(name("p"), l3(), l4(17), nest(nfnl.DATA, *inner)),
+inner = [attr(k, be32(v)) for k, v in ((1, 5), (2, 6), (1, 2 ** 32 - 1), (1, 8))]
+t.equal("the last of repeated values counts",
+        make(name("p"), l3(), l4(17), nest(nfnl.DATA, *inner)),
         ("p", nfnl.IPV4, 17, {1: 8, 2: 6}))
-inner = attr(0x4000 | 1, struct.pack(">I", 5))
+inner = attr(0x4000 | 1, be32(5))
 t.equal("flags in the types of attributes do not matter",
         make(name("p"), l3(), l4(17), attr(nfnl.DATA, inner)),
         ("p", nfnl.IPV4, 17, defaults[17] | {1: 5}))
 t.equal("an attribute may be longer than its number, and bytes may be left over",
         make(name("p"), attr(nfnl.L3PROTO, b"\0\x0a????"), attr(nfnl.L4PROTO, b"\x11????"),
-             attr(nfnl.DATA, attr(1, struct.pack(">I", 5) + b"????") + b"???"), b"??"),
+             attr(nfnl.DATA, attr(1, be32(5) + b"????") + b"???"), b"??"),
         ("p", nfnl.IPV6, 17, defaults[17] | {1: 5}))
 t.equal("NLM_F_CREATE is not asked for", (s.create("p", flags=0).error, s.flush().error), (0, 0))
 
 many = [(f"policy {i}", nfnl.IPV4, 17, 1, {1: i, 2: 5000 + i}) for i in range(1000)]
 t.equal("1000 policies can be made", {s.create(m[0], 17, m[4]).error for m in many}, {0})
-t.equal("a dump shows them in the order of their creation", s.state(), many)
-t.equal("each is found", [p and p.values for p in (s.get(m[0]) for m in many)],
+t.equal("a dump shows 1000 policies in the order of their creation", s.state(), many)
+t.equal("get finds each of 1000 policies", [p and p.values for p in (s.get(m[0]) for m in many)],
         [m[4] for m in many])
-t.equal("all can be deleted at once", (s.flush().error, s.state()), (0, []))
-refcnt = f"/sys/module/{os.environ['MODULE']}/refcnt"
+t.equal("1000 policies can be deleted at once", (s.flush().error, s.state()), (0, []))
 # A module that is built into the kernel has no reference count.
-if os.path.exists(refcnt):
-    with open(refcnt) as file:
-        t.equal("with the policies go their references to the module", file.read().strip(), "0")
+if os.path.exists(f"/sys/module/{os.environ['MODULE']}/refcnt"):
+    t.equal("without policies, there is no reference to the module", references(), 0)
 t.finish()

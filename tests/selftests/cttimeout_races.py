@@ -14,18 +14,17 @@
 # kernel with KASAN.
 
 import atexit
-import ctypes
 import errno
 import os
 import random
-import signal
 import socket
 import subprocess
 import time
 
 import iptables
 import nfnl
-from processes import Number, together
+from processes import (Number, libc, meanwhile, new_namespace, references, runner, start, together,
+                       unshare)
 
 ROUNDS = int(os.environ.get("ROUNDS") or (60 if nfnl.configured("KASAN") else 150))
 MODULE = os.environ["MODULE"]
@@ -38,14 +37,7 @@ CACHES = ("nf_conntrack", "net_namespace", "kmalloc-cg-96", "kmalloc-cg-128", "k
 FEW = {"nf_conntrack": 0, "net_namespace": 2}
 # In the other caches together, up to this many additional objects may belong to others.
 OTHERS = 100
-CLONE_NEWNET = 0x40000000
-libc = ctypes.CDLL(None, use_errno=True)
 t = nfnl.Ktap()
-
-
-def new_namespace():
-    iptables.checked(libc.unshare(CLONE_NEWNET))
-    subprocess.run("ip link set lo up", shell=True, check=True)
 
 
 # What a process does. The errors that a command may have are those of a state that
@@ -115,18 +107,17 @@ def killed():
     s = nfnl.Socket()
     for i in range(200):
         s.create(f"policy {i}", 17)
+    far = Number()
+
+    def reading():
+        half_read(nfnl.Socket())
+        far.value = 1
+        time.sleep(1000)
+
     for _ in range(ROUNDS // 10):
-        read, write = os.pipe()
-        if not (child := os.fork()):
-            reader = nfnl.Socket()
-            half_read(reader)
-            os.write(write, b"x")
-            time.sleep(1000)
-        os.close(write)
-        assert os.read(read, 1), "the process has not come so far"
-        os.close(read)
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        far.value = 0
+        with meanwhile(reading):
+            assert nfnl.settled(lambda: far.value, 1), "the process has not come so far"
 
 
 def growing():
@@ -182,11 +173,6 @@ def last_rules():
         tables[0].put()
 
 
-def runner(function):
-    return subprocess.run(["bash", "-c", f'{function} "$MODULE"'],
-                          stderr=subprocess.DEVNULL).returncode == 0
-
-
 def unload_at_once():
     """Saves the time that modprobe takes, to hit the moment when nothing holds the module."""
     return not libc.delete_module(MODULE.encode(), os.O_NONBLOCK)
@@ -202,18 +188,10 @@ def reload(unload):
         reloaded.value = 1
 
 
-def references():
-    with open(f"/sys/module/{MODULE}/refcnt") as file:
-        return int(file.read())
-
-
 def objects():
     """How many there are in the caches."""
     # The namespaces that ended last are freed only when another one ends, which itself lingers.
-    if not (child := os.fork()):
-        iptables.checked(libc.unshare(CLONE_NEWNET))
-        os._exit(0)
-    os.waitpid(child, 0)
+    os.waitpid(start(unshare), 0)
     for cache in CACHES:
         # After that, free objects are not kept in reserve, and not counted.
         with open(f"/sys/kernel/slab/{cache}/shrink", "w") as file:
@@ -244,19 +222,22 @@ t.equal(f"on {os.cpu_count()} CPUs, {ROUNDS} rounds each of commands (3 times), 
 for text in NAMES:
     s.create(text, 17)
 tables[1].put()
-t.equal("each policy counts the rules that there are now",
+t.equal("after the commands, each policy counts the rules that there are",
         {p.name: p.use for p in s.dump().policies},
         {text: 2 if text in NAMES[:3] else 1 for text in NAMES})
-t.equal("the module has a reference for each policy", nfnl.settled(references, 6), 6)
+t.equal("after the commands, the module has a reference for each policy",
+        nfnl.settled(references, 6), 6)
 tables[0].put()
-t.equal("without rules, each policy is used by none", {p.use for p in s.dump().policies} - {1},
+t.equal("after the commands, each policy without rules is used by none",
+        {p.use for p in s.dump().policies} - {1},
         set())
-t.equal("all can be deleted", (s.flush().error, s.state()), (0, []))
+t.equal("after the commands, all policies can be deleted", (s.flush().error, s.state()), (0, []))
 s.create("stays", 17)
 t.equal(f"a policy is found while the table grows and shrinks {ROUNDS // 5} times",
         together(growing, finding, finding), "")
-t.equal("and then it goes", s.delete("stays").error, 0)
-t.equal("nothing refers to the module", nfnl.settled(references, 0), 0)
+t.equal("the policy that stayed while the table grew and shrank can be deleted",
+        s.delete("stays").error, 0)
+t.equal("without policies, nothing refers to the module", nfnl.settled(references, 0), 0)
 subprocess.run(["conntrack", "-F"], stderr=subprocess.DEVNULL, check=True)
 
 
@@ -272,7 +253,8 @@ t.equal(f"there are no more flows than before, two namespaces, and of other obje
         nfnl.settled(added, {}), {})
 t.equal(f"the module is unloaded {ROUNDS // 10} times while clients call",
         together(lambda: reload(lambda: runner("unload")), callers, callers, callers, rule_makers), "")
-t.equal("it works", (s.create("web").error, s.flush().error), (0, 0))
+t.equal("a module that was unloaded while clients called works",
+        (s.create("web").error, s.flush().error), (0, 0))
 # Not only for when it is loaded here: a command that finds no module makes the kernel load it.
 atexit.register(lambda: os.path.exists(OPTIONS) and os.unlink(OPTIONS))
 with open(OPTIONS, "w") as file:
@@ -285,16 +267,19 @@ tables[1].put()
 refused = s.delete(NAMES[0]).error
 tables[0].put()
 s.flush()
-t.equal("then, it has the option", refused, 0)
+t.equal("a module that was loaded with detach_in_use=1 has it", refused, 0)
 if refused:
     t.finish()  # Policies with rules would not be deleted, and would keep the module loaded.
 reloaded.value = 0
-t.equal(f"it is unloaded {ROUNDS // 10} times as soon as the last rule of a deleted policy has gone",
+t.equal(f"the module is unloaded {ROUNDS // 10} times as soon as a deleted policy's last rule has gone",
         together(lambda: reload(unload_at_once), last_rules), "")
-t.check("that had rules in between", held.value >= ROUNDS // 10, held.value)
-t.equal("and works", (s.create("web").error, s.flush().error, nfnl.settled(references, 0)), (0, 0, 0))
+t.check("the module had rules between one unload and the next",
+        held.value >= ROUNDS // 10, held.value)
+t.equal("a module that was unloaded as soon as the last rule had gone works",
+        (s.create("web").error, s.flush().error, nfnl.settled(references, 0)), (0, 0, 0))
 os.unlink(OPTIONS)
-t.check("it can be loaded as it was", runner("unload") and runner("load"))
+t.check("the module can be loaded without detach_in_use=1", runner("unload") and runner("load"))
 subprocess.run(["conntrack", "-F"], stderr=subprocess.DEVNULL, check=True)
-t.equal("nothing is left of that, either", nfnl.settled(added, {}), {})
+t.equal("there are no more objects after detach_in_use=1 than in the beginning",
+        nfnl.settled(added, {}), {})
 t.finish()

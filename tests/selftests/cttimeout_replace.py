@@ -8,10 +8,9 @@
 import json
 import os
 import select
-import struct
 
 import nfnl
-from nfnl import attr, data, distinct, l3, l4, name, nest
+from nfnl import attr, be32, data, distinct, l3, l4, name, nest
 
 READERS, READS = 2, 2000
 
@@ -40,10 +39,10 @@ for number, (protocol, count) in nfnl.PROTOCOLS.items():
         answer = replace(text, number, values, nfnl.IPV6, flags)
         t.equal(f"{protocol}: {title} changes all values, no other policy, and not the order",
                 (answer.error, answer.text, s.state()), (0, None, state_with(text, values)))
-        t.equal(f"{protocol}: get shows them, too", s.get(text).values, values)
+        t.equal(f"{protocol}: get shows the values of {title}", s.get(text).values, values)
     for value in (0, 1, nfnl.largest()):
         values = {k: value for k in range(1, count + 1)}
-        t.equal(f"{protocol}: {value} is accepted",
+        t.equal(f"{protocol}: {value} is accepted for all values",
                 (replace(text, number, values, nfnl.IPV6).error, s.state()),
                 (0, state_with(text, values)))
 
@@ -59,9 +58,10 @@ for number, (protocol, count) in nfnl.PROTOCOLS.items():
     t.equal(f"{protocol}: values that are not given return to the defaults of now", wrong, [])
     replace(text, number, {}, nfnl.IPV6)
     s.default_set(number, original)
-    t.equal(f"{protocol}: with no value at all, all of them do", s.state(),
+    t.equal(f"{protocol}: with no value at all, all values return to the defaults of now",
+            s.state(),
             state_with(text, defaults))
-    t.equal(f"{protocol}: the defaults are not touched", s.default_get(number), original)
+    t.equal(f"{protocol}: a replace does not touch the defaults", s.default_get(number), original)
 
     # The bad value comes last, so the good ones would already have been applied.
     before, wrong = s.state(), []
@@ -70,7 +70,7 @@ for number, (protocol, count) in nfnl.PROTOCOLS.items():
             values = {k: 6000 for k in range(1, count + 1) if k != state} | {state: bad}
             if replace(text, number, values, nfnl.IPV6).errno_name != "ERANGE":
                 wrong.append((state, bad))
-    good = attr(1, struct.pack(">I", 6000))
+    good = attr(1, be32(6000))
     answer = s.request(nfnl.NEW, name(text), l3(nfnl.IPV6), l4(number),
                        nest(nfnl.DATA, good, attr(1, b"ab")), flags=nfnl.F_REPLACE)
     t.equal(f"{protocol}: a replace with a bad value fails and changes nothing",

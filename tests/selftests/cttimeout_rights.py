@@ -7,7 +7,6 @@
 # memory for it is charged to the caller, who cannot exceed the limit.
 
 import ast
-import atexit
 import ctypes
 import errno
 import mmap
@@ -17,45 +16,19 @@ import resource
 import socket
 import sys
 import time
-import traceback
 
 import nfnl
+from processes import CLONE_NEWNET, CLONE_NEWUSER, Cgroup, in_child, libc, start, unshare
 
-CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 NOBODY = 65534
-CGROUPS = pathlib.Path("/run/cttimeout-cgroups")
 COUNT = 3000
 LIMIT = 512 << 10
 MCL_CURRENT, MCL_FUTURE = 1, 2
 MODULE = os.environ["MODULE"]
 SWITCHES = pathlib.Path("/proc/sys/net/netfilter")
-MNT_DETACH = 2
 # Most architectures use the same system call numbers; these two have numbers of their own.
 SYS_FINIT_MODULE = {"x86_64": 313, "s390x": 344}.get(os.uname().machine, 273)
-libc = ctypes.CDLL(None, use_errno=True)
 t = nfnl.Ktap()
-
-
-def unshare(flags):
-    if libc.unshare(flags):
-        raise OSError(ctypes.get_errno(), "unshare")
-
-
-def in_child(function):
-    """What the function returns, in a process of its own."""
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.write(write, repr(function()).encode())
-        except BaseException:
-            os.write(write, traceback.format_exc().encode())
-        os._exit(0)
-    os.close(write)
-    with os.fdopen(read) as answer:
-        text = answer.read()
-    status = os.waitpid(child, 0)[1]
-    return text if not status else f"{text} and then status {status}"
 
 
 def become_nobody():
@@ -122,9 +95,9 @@ def root_at_home():
     return seen, made, sock.get("web").values[1], sock.default_get(17)[1], sock.flush().error
 
 
-t.equal("at home, nothing of the outside is seen, and all commands work", in_child(root_at_home),
+t.equal("at home: nothing of the outside is seen, and all commands work", in_child(root_at_home),
         repr(([], (0, 0), 7, 8, 0)))
-t.equal("and nothing of it is seen outside", everything(), before)
+t.equal("at home: nothing of it is seen outside", everything(), before)
 
 
 def parameter():
@@ -133,7 +106,7 @@ def parameter():
     return os.access(path, os.W_OK)
 
 
-t.equal("the module's parameter cannot be written from there", in_child(parameter), "False")
+t.equal("at home: the module's parameter cannot be written", in_child(parameter), "False")
 
 
 # What conntrack's own switches do there
@@ -149,9 +122,9 @@ def switches():
     return sock.default_get(17)[nfnl.UDP_UNREPLIED], refused in (errno.EACCES, errno.EPERM)
 
 
-t.equal("conntrack's timeouts can be written there, its limits cannot", in_child(switches),
+t.equal("at home: conntrack's timeouts can be written, its limits cannot", in_child(switches),
         repr((77, True)))
-t.equal("which changes nothing outside", everything(), before)
+t.equal("at home: conntrack's timeouts change nothing outside", everything(), before)
 
 
 def modules():
@@ -164,24 +137,19 @@ def modules():
     return results
 
 
-t.equal("the module can be neither loaded nor unloaded from there", in_child(modules),
+t.equal("at home: the module can be neither loaded nor unloaded", in_child(modules),
         repr((-1, errno.EPERM, -1, errno.EPERM)))
 
 
 # Policies are charged to whoever makes them. Each process that does so has a cgroup of its own:
 # the memory of an earlier one's namespaces is freed some time later, and would make room for more.
-def enter_cgroup(name):
-    (CGROUPS / name / "cgroup.procs").write_text(str(os.getpid()))
-
-
 def charged():
     """The growth of the memory cgroup's slab memory, in bytes for each policy, when policies come
     and when they go again."""
     def slab():
-        lines = (CGROUPS / "charged/memory.stat").read_text().splitlines()
-        return int(dict(line.split() for line in lines)["slab"])
+        return other.numbers("memory.stat")["slab"]
 
-    enter_cgroup("charged")
+    other.enter()
     own_namespaces()
     sock = nfnl.Socket()
     sock.create("the first")
@@ -228,7 +196,7 @@ def limited(gate, page):
         report_to(page, " ".join(map(str, numbers)))
         gate.recv(1)
 
-    enter_cgroup("limited")
+    group.enter()
     # From now on, what the process itself needs stays in memory.
     resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert not libc.mlockall(MCL_CURRENT | MCL_FUTURE)
@@ -268,35 +236,17 @@ def limited(gate, page):
     report(left)
 
 
-def no_cgroups():
-    libc.umount2(bytes(CGROUPS), MNT_DETACH)
-    CGROUPS.rmdir()
-
-
-CGROUPS.mkdir()
-atexit.register(no_cgroups)
-if libc.mount(b"none", bytes(CGROUPS), b"cgroup2", 0, None):
-    t.check("cgroups can be mounted", False, os.strerror(ctypes.get_errno()))
-    t.finish()
-(CGROUPS / "cgroup.subtree_control").write_text("+memory")
-group = CGROUPS / "limited"
-for directory in group, CGROUPS / "charged":
-    directory.mkdir(exist_ok=True)
+group, other = Cgroup("limited"), Cgroup("charged")
 figures = in_child(charged)
 came, left = ast.literal_eval(figures)
-t.check("policies are charged to the memory cgroup of who creates them", 100 < came < 1000, figures)
-t.check("and no longer when they are gone", left < came / 2, figures)
+t.check("policies are charged to the memory cgroup of the process that creates them",
+        100 < came < 1000, figures)
+t.check("policies that are gone are not charged to the memory cgroup", left < came / 2, figures)
 s.flush()
 
 gate, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 page = mmap.mmap(-1, 4096)
-if not (child := os.fork()):
-    gate.close()
-    try:
-        limited(theirs, page)
-    except BaseException:
-        report_to(page, traceback.format_exc())
-    os._exit(0)
+child = start(lambda: (gate.close(), limited(theirs, page)), lambda text: report_to(page, text))
 theirs.close()
 
 
@@ -320,22 +270,27 @@ def next_step():
 
 
 report()
-(group / "memory.max").write_text(str(int((group / "memory.current").read_text()) + LIMIT))
+group.write("memory.max", group.numbers("memory.current") + LIMIT)
 said = next_step()
 created, error = said if isinstance(said, tuple) else (0, said)
-t.equal("at the limit of its memory cgroup, it is told ENOMEM", errno.errorcode.get(error, error), "ENOMEM")
-t.check("but not before there were many policies", created > 500, created)
+t.equal("at the limit of its memory cgroup, a process gets ENOMEM",
+        errno.errorcode.get(error, error), "ENOMEM")
+t.check("a process gets ENOMEM only when there are many policies", created > 500, created)
 print(f"# {created} policies in {LIMIT >> 10} KiB")
-t.equal("meanwhile, others go on", {s.create(f"policy {i}").error for i in range(100)}, {0})
-t.equal("if it deletes 500, there is room for 100", next_step(), (500, 100))
-(group / "memory.max").write_text("max")
-t.equal("what succeeded is there, and nothing else", next_step(), (created - 400,))
+t.equal("at the limit of its memory cgroup, 500 deleted policies make room for 100",
+        next_step(), (500, 100))
+group.write("memory.max", "max")
+t.equal("the policies of the requests that succeeded are there, and no others",
+        next_step(), (created - 400,))
 gate.send(b"x")
-t.equal("the process has lived through it", os.waitpid(child, 0)[1], 0)
-events = dict(line.split() for line in (group / "memory.events").read_text().splitlines())
-t.check("the limit was reached", int(events["max"]), events)
-t.equal("and no process had to be ended for it", (events["oom"], events["oom_kill"]), ("0", "0"))
+t.equal("the process at the limit of its memory cgroup ends without error",
+        os.waitpid(child, 0)[1], 0)
+events = group.numbers("memory.events")
+t.check("the memory cgroup's limit was reached", events["max"], events)
+t.equal("no process had to be ended for the memory cgroup's limit",
+        (events["oom"], events["oom_kill"]),
+        (0, 0))
 s.flush()
-for directory in group, CGROUPS / "charged":
-    directory.rmdir()
+group.remove()
+other.remove()
 t.finish()

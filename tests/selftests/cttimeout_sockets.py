@@ -9,7 +9,7 @@ import errno
 import struct
 
 import nfnl
-from nfnl import attr, data, l3, l4, name, nest
+from nfnl import attr, be32, data, l3, l4, name, nest
 
 t = nfnl.Ktap()
 s = nfnl.Socket()
@@ -31,23 +31,25 @@ def names():
 
 
 # Many in one datagram
-t.equal("the message in the middle fails, the others do not",
+t.equal("three messages in a datagram: the one in the middle fails, the others do not",
         batch(new("first"), new("second", 200), new("third")), [0, "EOPNOTSUPP", 0])
-t.equal("and do what they are to do", names(), ["first", "third"])
-t.equal("each sees what those before it have done",
+t.equal("three messages in a datagram: two do what they are to do", names(), ["first", "third"])
+t.equal("four messages in a datagram: each sees what those before it have done",
         batch(new("fourth"), new("fourth"), s.build(nfnl.DELETE, name("fourth")), new("fourth")),
         [0, "EEXIST", 0, 0])
 s.flush()
-t.equal("a hundred", batch(*(new(f"policy {i:03}") for i in range(100))), [0] * 100)
-t.equal("they are there, in order", names(), [f"policy {i:03}" for i in range(100)])
+t.equal("a hundred messages in a datagram succeed",
+        batch(*(new(f"policy {i:03}") for i in range(100))), [0] * 100)
+t.equal("a hundred messages in a datagram are carried out, in order",
+        names(), [f"policy {i:03}" for i in range(100)])
 s.flush()
 
 # Cut off: the core ignores a message that claims to be longer than the datagram, and what follows.
 whole, broken, behind = new("whole"), bytearray(new("broken")), new("behind")
 struct.pack_into("=I", broken, 0, 1000)
 s.send(whole + bytes(broken) + behind)
-t.equal("before a message that is cut off, all is as ever", s.collect(s.seq - 2).error, 0)
-t.equal("it and what is behind it are ignored", names(), ["whole"])
+t.equal("a message before one that is cut off succeeds", s.collect(s.seq - 2).error, 0)
+t.equal("a message that is cut off, and one behind it, are ignored", names(), ["whole"])
 s.flush()
 
 # In pieces
@@ -62,13 +64,15 @@ t.equal("two halves of a message, in a datagram each, are none", names(), ["piec
 s.flush()
 
 # As large as it can be: the last of many attributes of a type counts
-many = nest(nfnl.DATA, *(attr(1, struct.pack(">I", i % 1000)) for i in range(8190)))
-t.check("an attribute of nearly 64 KiB", len(many) > 65500, len(many))
+many = nest(nfnl.DATA, *(attr(1, be32(i % 1000)) for i in range(8190)))
+t.check("an attribute of timeouts has nearly 64 KiB", len(many) > 65500, len(many))
 answer = s.request(nfnl.NEW, name("large"), l3(), l4(17), many, flags=nfnl.F_CREATE)
-t.equal("is taken", (answer.error, s.get("large").values[1]), (0, 8189 % 1000))
-unknown = nest(nfnl.DATA, attr(1, struct.pack(">I", 7)), attr(100, bytes(65000)))
+t.equal("an attribute of nearly 64 KiB is taken",
+        (answer.error, s.get("large").values[1]), (0, 8189 % 1000))
+unknown = nest(nfnl.DATA, attr(1, be32(7)), attr(100, bytes(65000)))
 answer = s.request(nfnl.NEW, name("large"), l3(), l4(17), unknown, flags=nfnl.F_REPLACE)
-t.equal("one of an unknown type in it is ignored", (answer.error, s.get("large").values[1]), (0, 7))
+t.equal("a timeout of an unknown type, and nearly 64 KiB, is ignored",
+        (answer.error, s.get("large").values[1]), (0, 7))
 huge = bytes([1]) * 65531
 good = {nfnl.NAME: name("large"), nfnl.L3PROTO: l3(), nfnl.L4PROTO: l4(17), nfnl.DATA: data()}
 for command in nfnl.NEW, nfnl.GET, nfnl.DEFAULT_SET, nfnl.DEFAULT_GET, nfnl.DELETE:
@@ -79,9 +83,11 @@ for command in nfnl.NEW, nfnl.GET, nfnl.DEFAULT_SET, nfnl.DEFAULT_GET, nfnl.DELE
 
     before = s.state(), s.default_get(17)
     t.equal(f"command {command}: a name of 64 KiB is refused", error_with(nfnl.NAME), errno.EINVAL)
-    t.equal("which changes nothing", (s.state(), s.default_get(17)), before)
+    t.equal(f"command {command}: a name of 64 KiB changes nothing",
+            (s.state(), s.default_get(17)), before)
     answer = s.request(command, *good.values(), attr(100, huge), flags=nfnl.F_REPLACE)
-    t.equal(f"command {command}: one of an unknown type is ignored", answer.error, 0)
+    t.equal(f"command {command}: an attribute of an unknown type, and 64 KiB, is ignored",
+            answer.error, 0)
     s.create("large", 17)
     errors = {kind: error_with(kind) for kind in (nfnl.L3PROTO, nfnl.L4PROTO, nfnl.DATA)}
     t.check(f"command {command}: a number or a nest of 64 KiB may be refused, or taken",
@@ -92,7 +98,7 @@ s.flush()
 made = [f"policy {i:03}" for i in range(300)]
 for text in made:
     s.send(new(text, flags=nfnl.F_CREATE))
-t.equal("300 commands without a request for an answer", names(), made)
+t.equal("300 commands without NLM_F_ACK are carried out", names(), made)
 slow = nfnl.Socket(rcvbuf=1)  # as small as the kernel allows
 for text in made:
     try:
@@ -108,14 +114,15 @@ while lost is None:
     except OSError as error:
         lost = error.errno or repr(error)  # a timeout has no number
 t.equal("a socket whose answers are not read is told that some are lost", lost, errno.ENOBUFS)
-t.check("and has those for which there was room", received < 300, received)
+t.check("a socket whose answers are not read has those for which there was room",
+        received < 300, received)
 slow.sock.settimeout(1)
 try:
     while slow.receive():
         pass
 except OSError:
     pass
-t.equal("then it works again", slow.get("policy 007").name, "policy 007")
+t.equal("a socket whose answers were lost works again", slow.get("policy 007").name, "policy 007")
 
 # A socket that is full learns nothing of what it has sent, which is done all the same.
 full = nfnl.Socket(rcvbuf=1)
@@ -137,9 +144,10 @@ while True:
     except OSError as error:
         if error.errno is None:  # nothing more comes
             break
-t.equal("a dump that is asked for then goes on as there is room", shown, made)
-t.equal("and then it works again", full.get("policy 007").name, "policy 007")
-t.equal("also for dumps", [p.name for p in slow.dump().policies], made)
-t.equal("another socket has not noticed", names(), made)
+t.equal("a dump for a full socket goes on as there is room", shown, made)
+t.equal("a socket that was full works again", full.get("policy 007").name, "policy 007")
+t.equal("a socket whose answers were lost has dumps again",
+        [p.name for p in slow.dump().policies], made)
+t.equal("another socket has not noticed a full one", names(), made)
 s.flush()
 t.finish()

@@ -14,6 +14,7 @@ import subprocess
 import sys
 
 import nfnl
+from processes import Number, come_and_go, meanwhile
 
 SPEC = "../../Documentation/netlink/specs/nfnetlink_cttimeout.yaml"
 SOURCE = os.environ["CLIENTS"] + "/source"
@@ -113,7 +114,7 @@ for value in (0, most):
     ynl.do("new", tcp | {"data": {"close": value}}, [Netlink.NLM_F_REPLACE])
     t.equal(f"new: {value} seconds are in range", ynl.do("get", {"name": "tcp-2"})["data"]["close"],
             value)
-refused("more is out of range", errno.ERANGE,
+refused(f"{most + 1} seconds are out of range", errno.ERANGE,
         {"msg": f"timeout exceeds {most} seconds", "bad-attr": ".data(tcp).close"},
         "new", tcp | {"data": {"established": 1, "close": most + 1}}, [Netlink.NLM_F_REPLACE])
 
@@ -142,7 +143,7 @@ for proto in ("dccp", "udplite"):
 
 # A rule, and the tool as people use it
 subprocess.run("iptables -t raw -A OUTPUT -p tcp -j CT --timeout tcp-2".split(), check=True)
-t.equal("get: the rule counts", ynl.do("get", {"name": "tcp-2"})["use"], 2)
+t.equal("get: a rule counts", ynl.do("get", {"name": "tcp-2"})["use"], 2)
 refused("a rule uses it", errno.EBUSY,
         {"msg": "policy is used by 1 rule", "bad-attr": ".name"}, "delete", {"name": "tcp-2"})
 t.equal("cli: the error is told in words", cli("--do", "delete", "--json", '{"name": "tcp-2"}'),
@@ -151,15 +152,28 @@ t.equal("cli: the error is told in words", cli("--do", "delete", "--json", '{"na
 done, text = cli("--do", "get", "--json", '{"name": "udp-2"}', "--output-json")
 t.equal("cli: get", (done, json.loads(text)), (True, ynl.do("get", {"name": "udp-2"})))
 ynl.do("delete", {"name": "udp-2"})
-t.equal("delete", [p[0] for p in s.state() if p[0].startswith("udp")], ["udp-10"])
+t.equal("delete: the policy is gone, others are not",
+        [p[0] for p in s.state() if p[0].startswith("udp")], ["udp-10"])
 done, text = cli("--do", "delete")
 t.check("cli: delete, without a name, tells what it kept",
         done and "1 policy is used by rules and was kept" in text, text)
-t.equal("only that is left", [policy["name"] for policy in ynl.dump("get", {})], ["tcp-2"])
+t.equal("cli: delete, without a name, deletes all other policies",
+        [policy["name"] for policy in ynl.dump("get", {})], ["tcp-2"])
 
 subprocess.run("iptables -t raw -F".split(), check=True)
-# The nft back end lets go of the policy some time after the command has ended.
-while s.state():
-    s.flush()
+s.flush()
 t.equal("get: a dump of nothing", ynl.dump("get", {}), [])
+
+# While a policy comes and goes
+stay, turns, wrong = [f"stay {i:03}" for i in range(300)], Number(), []
+for text in stay:
+    s.create(text)
+with meanwhile(lambda: come_and_go(["comes and goes"], turns)):
+    for _ in range(5):
+        names = [policy["name"] for policy in ynl.dump("get", {})]
+        if [name for name in names if name in stay] != stay:
+            wrong.append(names)
+t.equal("get: dumps while a policy comes and goes show the 300 that stay, once, in order", wrong, [])
+t.check("get: a policy came and went during the dumps", turns.value > 5, turns.value)
+s.flush()
 t.finish()

@@ -6,11 +6,11 @@ import errno
 
 import nfnl
 
-from . import differences, player, wire
+from . import differences, generator, player
 
 COMMANDS = ("new", "get", "delete", "default-set", "default-get")
 
-Case = namedtuple("Case", "request c rust limit before earlier")
+Case = namedtuple("Case", "request c rust limit before earlier later")
 
 
 def command_name(request):
@@ -35,6 +35,14 @@ def result_name(answer):
     return "EOPNOTSUPP" if code == errno.EOPNOTSUPP else errno.errorcode.get(code, str(code))
 
 
+def replies(record):
+    """The messages that all sockets received, by port and sequence number."""
+    found = {}
+    for reply in nfnl.split(record):
+        found.setdefault((reply.port, reply.seq), []).append(reply)
+    return found
+
+
 class Comparison:
     """Counts what is compared, and keeps what is not as it should be."""
 
@@ -44,24 +52,24 @@ class Comparison:
         self.unexpected = []
 
     def group(self, group, c_record, rust_record):
-        c, rust = wire.replies(c_record), wire.replies(rust_record)
-        before, earlier = [], []
-        for index, messages, _ in group:
-            for raw in messages:
-                request = wire.Request(raw)
-                self.commands[command_name(request)] += 1
-                key = player.FIRST_PORT + index, request.seq
-                answers = c.pop(key, []), rust.pop(key, [])
-                self.results[result_name(answers[0])] += 1
-                if [r.raw for r in answers[0]] != [r.raw for r in answers[1]]:
-                    case = Case(request, *answers, self.limit, before, earlier)
-                    found = differences.find("messages", case)
-                    if found:
-                        self.differences[found] += 1
-                        before.append((found, request))
-                    else:
-                        self.report(request, *answers)
-                earlier.append(request)
+        c, rust = replies(c_record), replies(rust_record)
+        before = []
+        sent = [(index, generator.Request(raw)) for index, messages, _ in group for raw in messages]
+        requests = [request for _, request in sent]
+        for number, (index, request) in enumerate(sent):
+            self.commands[command_name(request)] += 1
+            key = player.FIRST_PORT + index, request.seq
+            answers = c.pop(key, []), rust.pop(key, [])
+            self.results[result_name(answers[0])] += 1
+            if [r.raw for r in answers[0]] != [r.raw for r in answers[1]]:
+                case = Case(request, *answers, self.limit, before, requests[:number],
+                            requests[number + 1:])
+                found = differences.find("messages", case)
+                if found:
+                    self.differences[found] += 1
+                    before.append((found, request))
+                else:
+                    self.report(request, *answers)
         if c or rust:
             self.unexpected.append(f"answers to nobody: C {show(c)}, Rust {show(rust)}")
 

@@ -11,8 +11,7 @@ import random
 import struct
 
 import nfnl
-
-from . import wire
+from nfnl import be16, be32
 
 NAMESPACES = 3
 PER_NAMESPACE = 3
@@ -28,12 +27,33 @@ UNKNOWN = (0, nfnl.USE, 6, 7, 255, 0x3FFF)
 TYPE_FLAGS = (0, 0, 0, 0x8000, 0x4000, 0xC000)
 
 
-def be16(number):
-    return struct.pack(">H", number)
+class Request(nfnl.Message):
+    """A message that was sent."""
 
+    @property
+    def name(self):
+        """The name that the kernel understands, or None. It may still refuse it."""
+        found = self.attrs.get(nfnl.NAME)
+        return found if found is None else found.split(b"\0")[0]
 
-def be32(number):
-    return struct.pack(">I", number)
+    @property
+    def l4proto(self):
+        found = self.attrs.get(nfnl.L4PROTO)
+        return found[0] if found else None
+
+    @property
+    def is_dump(self):
+        return (self.subsys, self.command) == (nfnl.SUBSYS, nfnl.GET) \
+            and bool(self.flags & nfnl.F_DUMP)
+
+    def exceeds(self, limit):
+        """Whether it asks for a timeout above the limit."""
+        if self.subsys != nfnl.SUBSYS or self.command not in (nfnl.NEW, nfnl.DEFAULT_SET):
+            return False
+        known = nfnl.PROTOCOLS.get(self.l4proto, (None, 0))[1]
+        return any(1 <= kind <= known and len(value) >= 4 and
+                   struct.unpack_from(">I", value)[0] > limit
+                   for kind, value in nfnl.parse(self.attrs.get(nfnl.DATA, b"")).items())
 
 
 class Generator:
@@ -50,9 +70,7 @@ class Generator:
     def message(self, command, payload=b"", flags=nfnl.F_REQUEST | nfnl.F_ACK,
                 subsys=nfnl.SUBSYS, family=0):
         self.seq += 1
-        body = struct.pack("=BBH", family, 0, 0) + payload
-        return struct.pack("=IHHII", 16 + len(body), subsys << 8 | command, flags, self.seq,
-                           0) + body
+        return nfnl.build(subsys << 8 | command, flags, self.seq, payload, family)
 
     def value(self):
         if self.rng.random() < 0.01:
@@ -177,7 +195,7 @@ class Generator:
     def cut(self):
         """A message cut off, or with another length in its header; to be a datagram's last."""
         raw = self.any()
-        if wire.Request(raw).exceeds(self.limit):
+        if Request(raw).exceeds(self.limit):
             return self.cut()
         length = self.rng.randrange(len(raw) + 3)
         shorter = struct.pack("=I", length) + raw[4:length]
@@ -189,7 +207,7 @@ class Generator:
         mended = []
         for raw in messages:
             mended.append(raw)
-            request = wire.Request(raw)
+            request = Request(raw)
             if not request.exceeds(self.limit):
                 continue
             if request.command == nfnl.NEW and request.name is not None:
@@ -217,7 +235,7 @@ class Generator:
         # A dump shall be over before something else happens; the others have their own place.
         alone = []
         for socket, messages in actions:
-            dumps = [raw for raw in messages if wire.Request(raw).is_dump]
+            dumps = [raw for raw in messages if Request(raw).is_dump]
             alone += [[self.action(socket, [raw])] for raw in dumps]
             messages[:] = [raw for raw in messages if raw not in dumps]
         actions = [(socket, self.mend(messages), 0) for socket, messages in actions if messages]

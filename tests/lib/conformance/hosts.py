@@ -11,6 +11,7 @@ import time
 
 import nfnl
 import traffic
+from processes import Network, references
 
 from . import sequences
 
@@ -43,11 +44,6 @@ def wait_for(what, condition):
         time.sleep(0.05)
 
 
-def refcnt(module):
-    with open(f"/sys/module/{module}/refcnt") as file:
-        return int(file.read())
-
-
 def write(path, text):
     with open(path, "w") as file:
         file.write(text)
@@ -73,7 +69,7 @@ class Hosts:
                         f"link add veth0 netns {CLIENT} type veth peer name veth0 netns {SERVER}"):
             subprocess.run(["ip", *command.split()], check=True)
         for number, name in enumerate((CLIENT, SERVER), 1):
-            with traffic.Network(name):
+            with Network(name):
                 # On a busy machine, a FIN could be sent again, which to conntrack is another one.
                 for key, value in (("ipv6/conf/all/accept_dad", 0), ("ipv6/conf/veth0/accept_dad", 0),
                                    ("ipv6/conf/veth0/accept_ra", 0), ("ipv4/tcp_early_retrans", 0),
@@ -87,7 +83,7 @@ class Hosts:
             for port in ports:
                 for host in ("10.0.0.", "fd00::") if kind == "udp" else ("10.0.0.",):
                     self.traffic.listen(f"{kind} {host} {port}", SERVER, kind, host + "2", port)
-        self.network = traffic.Network(CLIENT)
+        self.network = Network(CLIENT)
         self.network.__enter__()
         subprocess.run(["nft", TRACK], check=True)
         self.netlink = nfnl.Socket()
@@ -210,7 +206,7 @@ class Hosts:
         """How many rules hold policies. The C module holds a reference to itself for each of them,
         in addition to those for the policies; this module traces each rule that comes and goes."""
         if not self.traced:
-            return refcnt(self.module) - len(self.policies())
+            return references(self.module) - len(self.policies())
         with open(TRACING + "trace") as file:
             told = file.read()
         return told.count(" cttimeout_hold: ") - told.count(" cttimeout_release: ")
@@ -245,7 +241,7 @@ def play(module, episodes):
             for group in groups:
                 found.append(([hosts.take(step) for step in group], hosts.look()))
         try:
-            wait_for("references", lambda: refcnt(module) == 0)
+            wait_for("references", lambda: references(module) == 0)
             found.append((["all gone"], {}))
         except TimeoutError as error:
             found.append(([repr(error)], {}))

@@ -1,26 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0
 """Plays groups of messages to the module that is loaded, and keeps what comes back."""
 
-import ctypes
 import os
 import socket
 import struct
-import subprocess
 import time
 
 import nfnl
+from processes import runner, start, unshare
 
 from . import generator
 
-CLONE_NEWNET = 0x40000000
-NETLINK_EXT_ACK, NETLINK_CAP_ACK = nfnl.NETLINK_EXT_ACK, nfnl.NETLINK_CAP_ACK
 FIRST_PORT = 1000
-
-
-def runner(function, *args):
-    """Calls "load" or "unload" of guest.sh; whether that worked."""
-    return subprocess.run(["bash", "-c", '"$@"', "bash", function, *args],
-                          stderr=subprocess.DEVNULL).returncode == 0
 
 
 def available(module):
@@ -42,17 +33,16 @@ def make_sockets():
 
     They differ in what acknowledgments hold, and in how much they offer to receive at once.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
     sockets = []
     for index in range(generator.SOCKETS):
-        if index % generator.PER_NAMESPACE == 0 and libc.unshare(CLONE_NEWNET):
-            raise OSError(ctypes.get_errno(), "unshare")
+        if index % generator.PER_NAMESPACE == 0:
+            unshare()
         sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, nfnl.NETLINK_NETFILTER)
         sock.bind((FIRST_PORT + index, 0))
         sock.setblocking(False)
         kind = index % generator.PER_NAMESPACE
-        sock.setsockopt(nfnl.SOL_NETLINK, NETLINK_EXT_ACK, kind != 2)
-        sock.setsockopt(nfnl.SOL_NETLINK, NETLINK_CAP_ACK, kind == 1)
+        sock.setsockopt(nfnl.SOL_NETLINK, nfnl.NETLINK_EXT_ACK, kind != 2)
+        sock.setsockopt(nfnl.SOL_NETLINK, nfnl.NETLINK_CAP_ACK, kind == 1)
         sockets.append((sock, 4096 if kind == 0 else 16384))
     return sockets
 
@@ -92,15 +82,7 @@ def play(module, groups, path):
     is left of an earlier play. Returns what went wrong, or None."""
     if not runner("load", module):
         return f"{module} cannot be loaded"
-    pid = os.fork()
-    if pid == 0:
-        try:
-            _play(groups, path)
-        except BaseException as error:
-            print("#", repr(error), flush=True)
-            os._exit(1)
-        os._exit(0)
-    status = os.waitpid(pid, 0)[1]
+    status = os.waitpid(start(lambda: _play(groups, path)), 0)[1]
     if not unload(module):
         return f"{module} cannot be unloaded"
     return "not all messages could be played" if status else None

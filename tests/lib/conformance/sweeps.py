@@ -5,10 +5,9 @@ import itertools
 import struct
 
 import nfnl
-from nfnl import attr, data, l3, l4, name
+from nfnl import attr, be32, data, l3, l4, name
 
-from . import wire
-from .generator import ATTRS, NAMES, PER_NAMESPACE, SOCKETS, be32, encode
+from .generator import ATTRS, NAMES, PER_NAMESPACE, SOCKETS, Request, encode
 
 BATCH = 8
 DEFAULT = nfnl.F_REQUEST | nfnl.F_ACK
@@ -19,7 +18,7 @@ def batches(generator, messages, socket=0):
     """Groups of a few messages each; dumps go alone."""
     batch = []
     for raw in itertools.chain(messages, [None]):
-        alone = raw is not None and wire.Request(raw).is_dump
+        alone = raw is not None and Request(raw).is_dump
         if batch and (raw is None or alone or len(batch) == BATCH):
             yield [generator.action(socket, batch)]
             batch = []
@@ -126,7 +125,7 @@ def headers(g):
 
 
 def dumps(g, namespace, change, policies=90):
-    """A dump of several buffers, and after the first a change that C and Rust show differently."""
+    """A dump of several buffers, and a change after the first."""
     reader, writer = namespace * PER_NAMESPACE, namespace * PER_NAMESPACE + 1
     texts = ["slow %02d" % i for i in range(policies)]
     creates = [g.message(nfnl.NEW, name(t) + l3() + l4() + data({1: i}))
