@@ -10,7 +10,6 @@
 # ROUNDS= in the environment, times ten, is how often each reader looks; the default
 # is 150, or 30 on a kernel with KASAN.
 
-import ctypes
 import errno
 import os
 import subprocess
@@ -18,11 +17,9 @@ import time
 
 import iptables
 import nfnl
-from processes import Number, together
+from processes import Number, together, unshare
 
 LOOKS = 10 * int(os.environ.get("ROUNDS") or (30 if nfnl.configured("KASAN") else 150))
-CLONE_NEWNET = 0x40000000
-libc = ctypes.CDLL(None, use_errno=True)
 t = nfnl.Ktap()
 
 
@@ -92,34 +89,45 @@ def looking(step, seen):
             seen[state].value += 1
 
 
-# In a row of policies, the oldest is deleted whenever a new one has been created. So a dump that is
-# not marked as interrupted shows consecutive numbers, and as many policies as exist at one moment.
-def moving(length, pauses, whole):
-    s = nfnl.Socket()
-    for number in range(1 << 60):
-        assert not s.create(f"row {length + number:09}", 17).error
-        assert not s.delete(f"row {number:09}").error
-        if pauses and number % 30 == 0:
-            until_seen(whole)
-        yield
+# In a row of policies, the oldest is deleted whenever a new one has been created. The writer says
+# in advance what it does, and afterwards what it has done, so a reader knows which policies exist
+# throughout its dump, and which were created after it began, or deleted before.
+class Row:
+    def __init__(self, length):
+        self.length = length
+        self.creating, self.created, self.deleting, self.deleted = (Number() for _ in range(4))
+        self.creating.value = self.created.value = length - 1
+        self.dumps, self.changed = Number(), Number()
 
-
-def dumping(length, dumps, whole, interrupted):
-    for number in range(10 * dumps):
-        # Those of one kind may be few.
-        if number >= dumps and whole.value > 3 and interrupted.value > 3:
-            break
+    def moving(self, pauses):
         s = nfnl.Socket()
-        s.send(s.build(nfnl.GET, flags=nfnl.F_DUMP))
-        answer = s.collect(s.seq, 8192)
-        numbers = [int(policy.name[4:]) for policy in answer.policies]
-        assert sorted(set(numbers)) == numbers, numbers
-        if any(m.flags & nfnl.F_DUMP_INTR for m in answer.messages + [answer.done]):
-            interrupted.value += 1
-            continue
-        whole.value += 1
-        assert len(numbers) in (length, length + 1), (len(numbers), numbers)
-        assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), numbers
+        for number in range(1 << 60):
+            self.creating.value = self.length + number
+            assert not s.create(f"row {self.length + number:09}", 17).error
+            self.created.value = self.length + number
+            self.deleting.value = number + 1  # so many of the oldest
+            assert not s.delete(f"row {number:09}").error
+            self.deleted.value = number + 1
+            if pauses and number % 30 == 0:
+                until_seen(self.dumps)
+            yield
+
+    def dumping(self, dumps):
+        for _ in range(dumps):
+            s = nfnl.Socket()
+            gone, last = self.deleted.value, self.created.value
+            s.send(s.build(nfnl.GET, flags=nfnl.F_DUMP))
+            end = self.creating.value  # the dump has begun
+            answer = s.collect(s.seq, 8192)
+            first = self.deleting.value
+            numbers = [int(policy.name[4:]) for policy in answer.policies]
+            known = gone, first, last, end, numbers
+            assert numbers == sorted(set(numbers)), known
+            assert [n for n in numbers if first <= n <= last] == list(range(first, last + 1)), known
+            assert all(gone <= n <= end for n in numbers), known
+            assert {m.flags for m in [*answer.messages, answer.last]} == {nfnl.F_MULTI}, known
+            self.dumps.value += 1
+            self.changed.value += first > gone and self.creating.value > end
 
 
 # If a rule takes a policy while somebody deletes it, exactly one of the two succeeds.
@@ -153,7 +161,7 @@ def taking(rule, none, taken, missed):
         none.put()
 
 
-iptables.checked(libc.unshare(CLONE_NEWNET))
+unshare()
 s = nfnl.Socket()
 print(f"# {os.cpu_count()} CPUs", flush=True)
 for others in 10, 16, 40:
@@ -165,24 +173,22 @@ for others in 10, 16, 40:
             f"{LOOKS} looks of 2 readers", until_done(reader, reader, writer=lambda:
                                                       coming_and_going(step, seen)), "")
     print("# looks:", *(number.value for number in seen.values()))
-    t.check("there were looks when it was there, and when it was gone",
+    t.check(f"a policy that comes and goes beside {others} others: there were looks at either state",
             all(number.value > LOOKS // 100 for number in seen.values()),
             [number.value for number in seen.values()])
     s.flush()
 
-# The first row fits into one buffer. The second takes several, and so long that no dump completes
-# without an interruption unless the writer pauses.
+# The first row fits into one buffer, the second takes several.
 for length, dumps, pauses in (60, LOOKS // 2, False), (300, LOOKS // 5, True):
     for i in range(length):
         s.create(f"row {i:09}", 17)
-    whole, interrupted = Number(), Number()
-    reader = lambda: dumping(length, dumps, whole, interrupted)
-    t.equal(f"a dump that was not interrupted is what there was of {length} policies at a moment, "
-            f"in {dumps} dumps or more of 2 readers",
-            until_done(reader, reader, writer=lambda: moving(length, pauses, whole)), "")
-    print(f"# {whole.value} whole, {interrupted.value} interrupted")
-    t.check("there were dumps of both kinds", whole.value > 3 and interrupted.value > 3,
-            (whole.value, interrupted.value))
+    row = Row(length)
+    reader = lambda: row.dumping(dumps)
+    t.equal(f"a dump of a row of {length} shows each policy that exists throughout, and none that was "
+            f"created after it began or deleted before, in {dumps} dumps each of 2 readers",
+            until_done(reader, reader, writer=lambda: row.moving(pauses)), "")
+    print(f"# the row changed during {row.changed.value} of {row.dumps.value} dumps")
+    t.check(f"the row of {length} changed during dumps", row.changed.value > 3, row.changed.value)
     s.flush()
 
 none = iptables.Table("raw")
@@ -197,8 +203,10 @@ t.equal(f"a policy that a rule has got is not deleted, in {LOOKS // 5} tries to 
                    writer=lambda: deleting(deleted, busy)), "")
 counts = [number.value for number in (deleted, busy, taken, missed)]
 print("# deleted, busy, taken, missed:", *counts)
-t.check("each has won, and each has lost", all(count > 3 for count in counts), counts)
+t.check("a rule that takes a policy and a delete of it: each has won, and each has lost",
+        all(count > 3 for count in counts), counts)
 none.put()
 s.create("wanted", 17)
-t.equal("in the end, no rule has it", (s.get("wanted").use, s.flush().error, s.state()), (1, 0, []))
+t.equal("a policy without rules is used by none, and can be deleted",
+        (s.get("wanted").use, s.flush().error, s.state()), (1, 0, []))
 t.finish()
