@@ -26,7 +26,7 @@ from processes import Cgroup, Number, libc, meanwhile, new_namespace, references
 
 SLOW = nfnl.configured("KASAN")
 PAIRS = 5           # so many tell that a client does not wait, where there is no other evidence
-PATIENCE = 120      # seconds, for what is a matter of chance
+PATIENCE = 120      # seconds at most
 MEMORY = 16 << 20   # so much of files others of the cgroup read again and again
 READERS = 6
 FLOWS = 20          # so many of the policies that are flushed
@@ -100,6 +100,13 @@ def most_pairs(moment, enough=PAIRS):
     return most
 
 
+def wait_for(condition):
+    end = time.monotonic() + 5 * PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "a process has not come so far"
+        time.sleep(0.1)
+
+
 def goes_on(title, most, enough=PAIRS):
     t.check(f"{title}: a client of another namespace goes on meanwhile", most >= enough,
             f"it has completed {most} of {enough} pairs")
@@ -107,15 +114,12 @@ def goes_on(title, most, enough=PAIRS):
 
 # A create at the limit of a memory cgroup, all memory of which others use all the time
 def files():
-    """Large files, of MEMORY bytes in all."""
-    found, size = [], 0
-    for directory in "/usr/bin", "/usr/sbin":
-        for entry in os.scandir(directory):
-            if entry.is_file(follow_symlinks=False) and entry.stat().st_size > 1 << 20:
-                found.append(entry.path)
-                size += entry.stat().st_size
-                if size > MEMORY:
-                    return found
+    """Large files, and how much of each to read: MEMORY bytes in all."""
+    found, left = [], MEMORY
+    for entry in os.scandir("/usr/bin"):
+        if left and entry.is_file(follow_symlinks=False) and entry.stat().st_size > 1 << 20:
+            found.append((entry.path, min(left, entry.stat().st_size)))
+            left -= found[-1][1]
     return found
 
 
@@ -123,10 +127,10 @@ def reading(group, paths, ready):
     """Reads them through a mapping, so that their pages count as used."""
     group.enter()
     maps = []
-    for path in paths:
+    for path, size in paths:
         with open(path, "rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            maps.append(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
+            maps.append(mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ))
     while True:
         for area in maps:
             area[::mmap.PAGESIZE]
@@ -155,7 +159,7 @@ def reclaim():
     ready = [Number() for _ in range(READERS)]
     with meanwhile(lambda: creating(group, busy),
                    *(lambda mine=mine: reading(group, paths, mine) for mine in ready)):
-        assert nfnl.settled(lambda: busy.number.value > 0 and all(n.value for n in ready), True)
+        wait_for(lambda: busy.number.value and all(number.value for number in ready))
         group.write("memory.max", group.numbers("memory.current"))
         before = group.numbers("memory.events"), group.numbers("memory.stat")
         most = most_pairs(lambda: busy.within("try_to_free_mem_cgroup_pages"), 1)
@@ -188,7 +192,7 @@ def throttle():
     group, busy, ready = Cgroup("waits"), Busy(), Number()
     group.write("memory.high", 64 << 10)
     with meanwhile(lambda: throttled(group, busy, ready)):
-        assert nfnl.settled(lambda: ready.value, 1)
+        wait_for(lambda: ready.value)
         most = most_pairs(lambda: busy.within("__mem_cgroup_handle_over_high", asleep=True))
         high = group.numbers("memory.events")["high"]
         group.write("memory.high", "max")
@@ -235,8 +239,7 @@ def end():
     full = Number()
     first = nfnl.settled(references, 0)
     with meanwhile(lambda: ending(full)):
-        while not full.value:
-            time.sleep(0.1)
+        wait_for(lambda: full.value)
         there = references() - first
     t.check(f"the end of a namespace: it has {MORE} policies", there >= MORE, there)
     s, pairs, errors, limit = nfnl.Socket(), 0, set(), time.monotonic() + PATIENCE
