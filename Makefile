@@ -33,7 +33,7 @@ kbuild = $(MAKE) -C $(KDIR) M=$(CURDIR) RUSTC=$(RUSTC) BINDGEN=$(BINDGEN) \
 scripts_env = $(if $(filter command% environment%,$(origin KDIR)),KDIR='$(abspath $(KDIR))')
 
 # Targets that run the script of their name (profile: that of bench)
-commands := demo check check-checks conformance fuzz bench profile deb check-packaging series check-series
+commands := demo check check-checks conformance litmus fuzz bench profile deb check-packaging series check-series
 
 .PHONY: all install clean help check-kdir doc rust-analyzer $(commands)
 
@@ -110,6 +110,7 @@ profile: script = bench
 profile: arguments = profile
 series: arguments = $(or $(SERIES),series)
 check-series: arguments = $(PARTS)
+litmus: arguments = $(TESTS)
 $(commands):
 	@env -u MAKEFLAGS -u LIBCLANG_PATH $(scripts_env) scripts/$(script).sh $(arguments)
 
@@ -122,6 +123,7 @@ help:
 	@echo 'make check TESTS=cttimeout_ovs ZONES=1000  with so many zones at once (100 otherwise)'
 	@echo 'make check-checks         break the module on purpose, and see the checkers tell (BROKEN="leak ...": only so)'
 	@echo 'make conformance          play the same traffic to the C module and to this one (SEED=, COUNT=, STEPS=)'
+	@echo 'make litmus               the order of memory accesses, by the kernel'\''s memory model (TESTS="retire ...")'
 	@echo 'make fuzz                 send messages of all kinds to the module, from where the last run ended (TIME=600, MESSAGES=)'
 	@echo 'make fuzz SEED=n          from the first message with that seed on; REPLAY=file, MINIMIZE=file: what was found'
 	@echo 'make bench                compare with the C module; says of each bound whether it holds'

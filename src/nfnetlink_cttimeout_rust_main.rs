@@ -52,8 +52,8 @@ struct CtTimeoutModule {
 impl kernel::Module for CtTimeoutModule {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         let tables = PernetRegistration::new()?;
-        // SAFETY: The module's value owns the registration until the module exits. If the module fails
-        // to load, it is dropped below: there were no commands then, so there is no policy.
+        // SAFETY: The module's value owns the registration until the module exits. If the module
+        // fails to load, it is dropped below: there were no commands then, so there is no policy.
         let hooks = unsafe { HookRegistration::new(tables) }.inspect_err(|_| {
             pr_err!("the conntrack timeout hook is taken; is nfnetlink_cttimeout loaded?\n");
         })?;

@@ -42,15 +42,14 @@ test_sources() {
 	check "shellcheck has nothing to say" shellcheck -S warning -x -P SCRIPTDIR \
 		-e SC1007,SC1083,SC2034,SC2046,SC2054,SC2093,SC2155 .ci/run $(find scripts tests -name '*.sh')
 	local file bad=
-	for file in $(find src include scripts tests -name '*.rs' -o -name '*.[ch]' -o -name '*.sh' -o -name '*.py') \
+	for file in $(find src include scripts tests -name '*.rs' -o -name '*.[ch]' -o -name '*.sh' -o -name '*.py' \
+		-o -name '*.litmus') \
 		Kbuild Kconfig Makefile; do
 		head -n 3 "$file" | grep -q 'SPDX-License-Identifier: GPL-2.0' || bad+=" $file"
 	done
 	check_eq "every source file names its licence" "$bad" ""
 	bad=$(find src -name '*.rs' -exec sh -c 'sed -n 3p "$1" | grep -q "^//! ." || echo "$1"' sh {} \;)
 	check_eq "every Rust file says what it is for" "$bad" ""
-	check "the table of unsafe code in SECURITY.md is up to date" \
-		scripts/unsafe-table.py --check SECURITY.md
 	check_eq "only src/compat/ depends on the kernel's version" \
 		"$(grep -rlE 'CTTIMEOUT_LINUX|LINUX_VERSION' src include tests/modules | grep -v '^src/compat/')" ""
 	check_eq "the policy logic holds no unsafe code" "$(grep -rnw unsafe src/cttimeout | grep -v '//!')" ""
@@ -74,9 +73,24 @@ test_documents() {
 			grep -vxFf tests/modules/cttimeout_test_subsystem_main.rs)" ""
 	check_eq "docs/GUIDES.md has the length of the second subsystem" "$(grep -oE 'module of [0-9]+ lines' docs/GUIDES.md)" \
 		"module of $(wc -l <tests/modules/cttimeout_test_subsystem_main.rs) lines"
-	check_eq "each line for bpftrace in README.md is tested" \
-		"$(sed -n "s/.*'tracepoint:cttimeout:cttimeout_\([a-z]*\) { \(.*\) }'/\1 '\2'/p" README.md |
-			while read -r line; do grep -qF "$line" tests/selftests/cttimeout_bpftrace.sh || echo "$line"; done)" ""
+	local bpftrace targets tests
+	bpftrace=$(sed -n "s/.*'tracepoint:cttimeout:cttimeout_\([a-z]*\) { \(.*\) }'/\1 '\2'/p" docs/TRACING.md)
+	check_eq "docs/TRACING.md has a line for bpftrace for each tracepoint" "$(cut -d ' ' -f 1 <<<"$bpftrace")" \
+		"$(sed -n 's/^DEFINE_EVENT(.*, cttimeout_\(.*\),$/\1/p' include/trace/events/cttimeout.h)"
+	check_eq "each line for bpftrace in docs/TRACING.md is tested" \
+		"$(while read -r line; do grep -qF "$line" tests/selftests/cttimeout_bpftrace.sh || echo "$line"; done <<<"$bpftrace")" ""
+	targets=$(grep -ohE '(^    |`)make( [A-Z]+=[^ `]*)* [a-z-]+' ./*.md docs/*.md | grep -oE '[a-z-]+$' | sort -u)
+	make -s --no-print-directory help >"$work/help"
+	check_eq "each make command in the documents is in make help" \
+		"$(for target in $targets; do grep -qE "^make (KDIR=DIR )?$target( |$)" "$work/help" || echo "$target"; done)" help
+	tests=$(grep -ohE '\bTESTS=[a-z0-9_]+' ./*.md docs/*.md | cut -d = -f 2 | sort -u)
+	check_eq "each test that a command in the documents runs exists" \
+		"$(for test in $tests; do compgen -G "tests/selftests/$test.*" >/dev/null || echo "$test"; done)" host
+	check_eq "README.md shows commands and comments of the demo" \
+		"$(sed -n '/^## What the demo shows/,/^## /s/^    \(\$ \|  # \|\)\(client .*\|[A-Z].*\.\)$/\2/p' README.md |
+			while read -r line; do grep -qF "$line" tests/demo.sh && echo demo || echo "$line"; done | sort | uniq -c | xargs)" "11 demo"
+	check_eq "lines of documents have at most 120 characters, but for tables and the generated page" \
+		"$(grep -nE '^[^|].{120}' $(find . docs -maxdepth 1 -name "*.md" ! -name BENCH.md))" ""
 	check_eq "the package and the changelog are of one version" \
 		"$(sed -n '1s/.*(\(.*\)).*/\1/p' packaging/debian/changelog)" \
 		"$(sed -n 's/^## \([0-9.]*\).*/\1/p' CHANGELOG.md | head -n 1)"
@@ -336,6 +350,7 @@ test_intree() {
 	test_heads
 	test_arch
 	test_broken
+	check "the kernel's memory model allows no bad order of accesses, and the litmus tests would show it" scripts/litmus.sh
 }
 case $kernel in
 debug)

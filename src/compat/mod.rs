@@ -14,11 +14,11 @@ use crate::bindings;
 
 /// Fail, rather than have the OOM killer make room.
 ///
-/// A request that would be charged to a memory cgroup at its limit reclaims, and then fails. Without
-/// this flag, a process of the cgroup would be killed.
+/// A request that would be charged to a memory cgroup at its limit reclaims, and then fails.
+/// Without this flag, a process of the cgroup would be killed.
 pub(crate) const __GFP_RETRY_MAYFAIL: Flags = {
     let bits = bindings::CTTIMEOUT_CONST___GFP_RETRY_MAYFAIL;
-    // SAFETY: `Flags` is a structure of one field, a `u32`, as its size tells; its operators make all
-    // combinations of bits.
+    // SAFETY: `Flags` is a structure of one field, a `u32`, as its size tells; its operators make
+    // all combinations of bits.
     unsafe { mem::transmute::<u32, Flags>(bits) }
 };

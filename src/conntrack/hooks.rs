@@ -5,7 +5,10 @@
 //! The iptables CT target and Open vSwitch call them when a rule that names a timeout policy comes
 //! or goes. The kernel has one slot for one implementation, `nf_ct_timeout_hook`.
 //!
-//! C header: [`include/net/netfilter/nf_conntrack_timeout.h`](srctree/include/net/netfilter/nf_conntrack_timeout.h)
+//! C header:
+//! [`include/net/netfilter/nf_conntrack_timeout.h`][header]
+//!
+//! [header]: srctree/include/net/netfilter/nf_conntrack_timeout.h
 
 use core::ptr::{
     self,
@@ -111,8 +114,9 @@ unsafe extern "C" fn find_get(
     name: *const c_char,
 ) -> *mut bindings::nf_ct_timeout {
     // Litmus: find-get
-    // SAFETY: By the safety requirements of this function, the RCU read lock is held, `net` is valid,
-    // and `name` is a string. The registration waits for this call before it drops the tables.
+    // SAFETY: By the safety requirements of this function, the RCU read lock is held, `net` is
+    // valid, and `name` is a string. The registration waits for this call before it drops the
+    // tables.
     let (rcu, table, name) = unsafe {
         (
             held(),
@@ -142,8 +146,8 @@ unsafe extern "C" fn put(object: *mut bindings::nf_ct_timeout) {
     };
     // Litmus: put-exit
     // SAFETY: `object` comes from `find_get` of these hooks, by the type invariant of the
-    // registration, and is given back here. The registration waits for the read-side section of this
-    // call, and with it the module's exit.
+    // registration, and is given back here. The registration waits for the read-side section of
+    // this call, and with it the module's exit.
     let user = unsafe { User::from_raw(Timeout::from_raw(object)) };
     trace::release(&user);
 }

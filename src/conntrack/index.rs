@@ -31,7 +31,8 @@ use crate::bindings;
 ///
 /// # Invariants
 ///
-/// `table` is initialized. Objects in it are alive, and stay for a grace period after their removal.
+/// `table` is initialized. Objects in it are alive, and stay for a grace period after their
+/// removal.
 #[pin_data(PinnedDrop)]
 pub(super) struct Index {
     #[pin]

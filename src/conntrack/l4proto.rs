@@ -34,8 +34,8 @@ use crate::{
 
 /// The largest timeout, in seconds, that conntrack can work with.
 ///
-/// Conntrack compares points in time as signed 32-bit numbers of jiffies; a flow with a longer timeout
-/// would count as expired at once.
+/// Conntrack compares points in time as signed 32-bit numbers of jiffies; a flow with a longer
+/// timeout would count as expired at once.
 pub(crate) const MAX_TIMEOUT_SECS: u32 = i32::MAX as u32 / bindings::CONFIG_HZ;
 
 /// The largest number of timeouts that a tracker may have; TCP, with 14, has the most.
@@ -64,8 +64,8 @@ impl L4Proto {
     ///
     /// `l4proto` must be one of the kernel's trackers.
     pub(super) unsafe fn from_raw(l4proto: *const bindings::nf_conntrack_l4proto) -> Self {
-        // SAFETY: By the safety requirements of this function, `l4proto` is a static of the conntrack
-        // core, which this module depends on.
+        // SAFETY: By the safety requirements of this function, `l4proto` is a static of the
+        // conntrack core, which this module depends on.
         Self(unsafe { &*l4proto })
     }
 
@@ -139,8 +139,8 @@ impl L4Proto {
                 _ => return Err(EOPNOTSUPP),
             }
         };
-        // INVARIANT: The tracker itself takes from there what is absent from a policy, so the two arrays
-        // are of the same size.
+        // INVARIANT: The tracker itself takes from there what is absent from a policy, so the two
+        // arrays are of the same size.
         Ok(DefaultTimeouts {
             l4proto: self,
             words,
@@ -171,8 +171,8 @@ impl DefaultTimeouts<'_> {
     ///
     /// The values need not be of one moment: a writer, or a sysctl, may be half way through.
     pub(crate) fn put(&self, msg: &mut Message<'_>) -> Result {
-        // SAFETY: By the type invariant `words` is as large as the tracker takes it for. Nothing locks
-        // it; it is read by the word, and each word stands for itself.
+        // SAFETY: By the type invariant `words` is as large as the tracker takes it for. Nothing
+        // locks it; it is read by the word, and each word stands for itself.
         unsafe { put_timeouts(self.l4proto, self.words.cast(), msg) }
     }
 }
@@ -209,14 +209,14 @@ impl<'t, 'a> TimeoutAttrs<'t, 'a> {
     ///
     /// # Safety
     ///
-    /// `data` must be null, which stands for the defaults of `net`, or valid for writes of `obj_size()`
-    /// bytes.
+    /// `data` must be null, which stands for the defaults of `net`, or valid for writes of
+    /// `obj_size()` bytes.
     #[doc(alias = "nlattr_to_obj")]
     pub(super) unsafe fn convert(self, net: &Net, data: *mut c_void) -> Result {
         let ops = &self.l4proto.0.ctnl_timeout;
         let nlattr_to_obj = ops.nlattr_to_obj.ok_or(EOPNOTSUPP)?;
-        // SAFETY: The table is as long as the tracker expects, by the type invariant; `data` has room
-        // by the safety requirements of this function.
+        // SAFETY: The table is as long as the tracker expects, by the type invariant; `data` has
+        // room by the safety requirements of this function.
         to_result(unsafe { nlattr_to_obj(self.attrs.as_raw(), net.as_raw(), data) })
     }
 
@@ -281,8 +281,8 @@ pub(super) unsafe fn put_timeouts(
     msg: &mut Message<'_>,
 ) -> Result {
     let obj_to_nlattr = l4proto.0.ctnl_timeout.obj_to_nlattr.ok_or(EOPNOTSUPP)?;
-    // SAFETY: `data` is as large as the tracker expects, by the safety requirements of this function;
-    // the message is under construction.
+    // SAFETY: `data` is as large as the tracker expects, by the safety requirements of this
+    // function; the message is under construction.
     match unsafe { obj_to_nlattr(msg.as_raw(), data) } {
         0.. => Ok(()),
         // Trackers return ENOSPC; netlink's error for a full buffer is EMSGSIZE.

@@ -62,11 +62,11 @@ use crate::{
 ///
 /// # Invariants
 ///
-/// - `order` holds objects. The table owns a user of each or, once it is retired, the references that
-///   its users had. An object stays allocated for a grace period after it was removed. No two have the
-///   same name, and positions ascend.
-/// - `index` is null or from [`KBox::into_raw`], and once set, it stays. It holds objects that are in
-///   `order`, and all of them while no writer is at work.
+/// - `order` holds objects. The table owns a user of each or, once it is retired, the references
+///   that its users had. An object stays allocated for a grace period after it was removed. No two
+///   have the same name, and positions ascend.
+/// - `index` is null or from [`KBox::into_raw`], and once set, it stays. It holds objects that are
+///   in `order`, and all of them while no writer is at work.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Table {
     net: NonNull<bindings::net>,
@@ -109,8 +109,8 @@ impl PerNet for Table {
 }
 
 impl Table {
-    /// With more policies than this, there is an index: to compare so many names takes about as long
-    /// as to hash one.
+    /// With more policies than this, there is an index: to compare so many names takes about as
+    /// long as to hash one.
     const FEW: usize = 16;
 
     fn net(&self) -> &Net {
@@ -146,8 +146,8 @@ impl Table {
 
     fn index(&self, guard: &rcu::Guard) -> Option<&Index> {
         // Litmus: index
-        // SAFETY: By the type invariant the pointer is null or valid while the table is borrowed. It
-        // was published with release ordering.
+        // SAFETY: By the type invariant the pointer is null or valid while the table is borrowed.
+        // It was published with release ordering.
         unsafe { dereference(&self.index, guard).as_ref() }
     }
 
@@ -179,8 +179,8 @@ impl Table {
         if let Some(policy) = self.get(&cursor.name, guard) {
             if policy.position.load(Relaxed) == cursor.shown {
                 // Litmus: publish-hash, remove
-                // INVARIANT: The policy was found in this read-side section, in this table. A policy
-                // leaves the index before it leaves the list.
+                // INVARIANT: The policy was found in this read-side section, in this table. A
+                // policy leaves the index before it leaves the list.
                 rest.at = policy.list.get();
             }
         }
@@ -217,7 +217,8 @@ impl PinnedDrop for Table {
     fn drop(self: Pin<&mut Self>) {
         let index = self.index.load(Relaxed);
         if !index.is_null() {
-            // The worker of the hash table may be moving objects to other buckets, so it goes first.
+            // The worker of the hash table may be moving objects to other buckets, so it goes
+            // first.
             // SAFETY: By the type invariant `index` comes from a box. No reader is left.
             drop(unsafe { KBox::from_raw(index) });
         }
@@ -229,8 +230,8 @@ impl PinnedDrop for Table {
             // SAFETY: The table keeps `at` until here.
             let policy = unsafe { at.as_ref() };
             if policy.users() == 0 || policy.users.dec_and_test() {
-                // SAFETY: `at` has no users any more, and the table owns their references. By the safety
-                // requirements of `init`, the module's exit waits.
+                // SAFETY: `at` has no users any more, and the table owns their references. By the
+                // safety requirements of `init`, the module's exit waits.
                 unsafe { Timeout::release(at) };
             }
         }
@@ -282,8 +283,8 @@ pub(crate) struct Cursor {
 // SAFETY: All zeros are valid numbers, and an empty name.
 unsafe impl Zeroable for Cursor {}
 
-/// The only writer of a table. When it is dropped, the objects of removed policies are taken off the
-/// flows; then the mutex is released.
+/// The only writer of a table. When it is dropped, the objects of removed policies are taken off
+/// the flows; then the mutex is released.
 ///
 /// # Invariants
 ///
@@ -373,8 +374,8 @@ impl Deref for OccupiedEntry<'_, '_> {
     type Target = Timeout;
 
     fn deref(&self) -> &Timeout {
-        // SAFETY: By the type invariant `policy` is in the table, which keeps it. Removing it consumes
-        // `self`.
+        // SAFETY: By the type invariant `policy` is in the table, which keeps it. Removing it
+        // consumes `self`.
         unsafe { self.policy.as_ref() }
     }
 }
@@ -385,8 +386,8 @@ impl OccupiedEntry<'_, '_> {
         self.store(&attrs.to_timeouts(self.writer.table.net())?)
     }
 
-    /// Ends the use of the policy, unless rules use it: from here on, no rule can become a user. The
-    /// error is the number of rules.
+    /// Ends the use of the policy, unless rules use it: from here on, no rule can become a user.
+    /// The error is the number of rules.
     ///
     /// In a race with a rule, one atomic operation decides which of the two succeeds.
     pub(crate) fn retire(&self) -> Result<(), u32> {
@@ -405,8 +406,8 @@ impl OccupiedEntry<'_, '_> {
     /// Removes the policy. Rules that use it keep the object.
     pub(crate) fn remove(self) {
         let Self { writer, policy } = self;
-        // SAFETY: By the type invariant `policy` is in the table, which keeps it until the end of this
-        // function.
+        // SAFETY: By the type invariant `policy` is in the table, which keeps it until the end of
+        // this function.
         let object = unsafe { policy.as_ref() };
         if let Some(index) = writer.table.index(&rcu::read_lock()) {
             index.remove(object);
@@ -415,8 +416,8 @@ impl OccupiedEntry<'_, '_> {
         // SAFETY: By the type invariant `object` is in the list, and `writer` is the only writer.
         unsafe { bindings::cttimeout_helper_list_del_rcu(object.list.get()) };
         writer.state.len -= 1;
-        // SAFETY: `policy` was just removed. By the safety requirements of `init`, the module's exit
-        // waits.
+        // SAFETY: `policy` was just removed. By the safety requirements of `init`, the module's
+        // exit waits.
         unsafe { writer.untimeout.add(policy) };
     }
 }
@@ -449,8 +450,8 @@ impl<'w> VacantEntry<'w, '_> {
         let policy = unsafe { Timeout::alloc(name, l3num, attrs, table.net(), flags) }?;
         let position = table.last.load(Relaxed) + 1;
         policy.position.store(position, Relaxed);
-        // SAFETY: The object is complete, in no list, and its memory outlives its removal by a grace
-        // period. `writer` is the only writer of the list.
+        // SAFETY: The object is complete, in no list, and its memory outlives its removal by a
+        // grace period. `writer` is the only writer of the list.
         unsafe {
             // Litmus: publish-list, publish-hash
             bindings::cttimeout_helper_list_add_tail_rcu(policy.list.get(), table.order.as_raw());

@@ -68,7 +68,8 @@ fn insert(table: &Table, number: u32) -> Result {
 
 /// A table of `0..count`.
 fn table(count: u32) -> Result<Pin<KBox<Table>>> {
-    // SAFETY: The initial namespace does not go away. A test drops the table before the module is loaded.
+    // SAFETY: The initial namespace does not go away. A test drops the table before the module is
+    // loaded.
     let table = KBox::pin_init(unsafe { Table::init(init_net()) }, GFP_KERNEL)?;
     for number in 0..count {
         insert(&table, number)?;
@@ -117,7 +118,8 @@ fn hold(table: &Table, number: u32) -> Result<NonNull<Timeout>> {
 
 /// The rule is removed.
 fn give_back(rule: NonNull<Timeout>) {
-    // SAFETY: `rule` comes from `hold`, and each is given back once. Loading the module has not ended.
+    // SAFETY: `rule` comes from `hold`, and each is given back once. Loading the module has not
+    // ended.
     drop(unsafe { User::from_raw(rule) });
 }
 

@@ -14,7 +14,10 @@
 //!   refcnt  1 for all users together + templates + flows. At 0, kfree_rcu().
 //! ```
 //!
-//! C header: [`include/net/netfilter/nf_conntrack_timeout.h`](srctree/include/net/netfilter/nf_conntrack_timeout.h)
+//! C header:
+//! [`include/net/netfilter/nf_conntrack_timeout.h`][header]
+//!
+//! [header]: srctree/include/net/netfilter/nf_conntrack_timeout.h
 
 use core::{
     alloc::Layout,
@@ -101,8 +104,9 @@ impl Timeout {
     /// Allocates an object with the timeouts that `attrs` stand for in `net`. May sleep, as `flags`
     /// allow.
     ///
-    /// `l3num` is the address family (`NFPROTO_*`) of the rules that may use it. Fails with `ENOMEM`,
-    /// `ENODEV` if the module is being unloaded, and with the errors of the protocol's tracker.
+    /// `l3num` is the address family (`NFPROTO_*`) of the rules that may use it. Fails with
+    /// `ENOMEM`, `ENODEV` if the module is being unloaded, and with the errors of the protocol's
+    /// tracker.
     ///
     /// # Safety
     ///
@@ -122,8 +126,8 @@ impl Timeout {
         let object: NonNull<bindings::nf_ct_timeout> =
             Kmalloc::alloc(layout, flags | __GFP_ZERO, NumaNode::NO_NODE)?.cast();
 
-        // SAFETY: `object` was just allocated, large enough and aligned, and nobody else has it. All
-        // zeros are valid for the fields that are not written.
+        // SAFETY: `object` was just allocated, large enough and aligned, and nobody else has it.
+        // All zeros are valid for the fields that are not written.
         let timeout = unsafe {
             (*object.as_ptr()).l3num = l3num;
             (*object.as_ptr()).l4proto = l4proto.as_raw();
@@ -165,8 +169,8 @@ impl Timeout {
     ///
     /// `object` must come from [`Timeout::as_raw`], and be allocated.
     pub(super) unsafe fn from_raw(object: NonNull<bindings::nf_ct_timeout>) -> NonNull<Self> {
-        // SAFETY: By the safety requirements of this function, `object` is the start of an allocation
-        // made by `alloc`, where the protocol determines the offset.
+        // SAFETY: By the safety requirements of this function, `object` is the start of an
+        // allocation made by `alloc`, where the protocol determines the offset.
         unsafe {
             let l4proto = L4Proto::from_raw((*object.as_ptr()).l4proto);
             object.byte_add(Self::offset(l4proto)).cast()
@@ -180,13 +184,15 @@ impl Timeout {
 
     /// The address family (`NFPROTO_*`) of the rules that may use the object.
     pub(crate) fn l3num(&self) -> u16 {
-        // SAFETY: By the type invariant, `object` is valid as long as this is; the field is constant.
+        // SAFETY: By the type invariant, `object` is valid as long as this is; the field is
+        // constant.
         unsafe { (*self.object.as_ptr()).l3num }
     }
 
     /// The protocol of the flows that may have the object.
     pub(crate) fn l4proto(&self) -> L4Proto {
-        // SAFETY: By the type invariant, `object` is valid as long as this is; the field is constant.
+        // SAFETY: By the type invariant, `object` is valid as long as this is; the field is
+        // constant.
         unsafe { L4Proto::from_raw((*self.object.as_ptr()).l4proto) }
     }
 
@@ -198,8 +204,8 @@ impl Timeout {
     /// Becomes a user, unless there are none any more.
     #[inline]
     pub(crate) fn try_use<'g>(&self, _guard: &'g rcu::Guard) -> Option<User<'g>> {
-        // INVARIANT: The user was just counted. The module's exit waits for RCU readers after it has
-        // taken the hooks and the commands away, so it waits for the end of `'g`.
+        // INVARIANT: The user was just counted. The module's exit waits for RCU readers after it
+        // has taken the hooks and the commands away, so it waits for the end of `'g`.
         self.users
             // Litmus: retire
             .inc_not_zero()
@@ -226,8 +232,8 @@ impl Timeout {
             return Err(EINVAL);
         }
         for (i, &word) in timeouts.words().iter().enumerate() {
-            // SAFETY: By the type invariant, there is room for as many words at `data` as the tracker
-            // has. Packets read them as whole words.
+            // SAFETY: By the type invariant, there is room for as many words at `data` as the
+            // tracker has. Packets read them as whole words.
             unsafe {
                 let data = (&raw mut (*self.object.as_ptr()).data).cast::<u32>();
                 // Litmus: replace
@@ -245,8 +251,8 @@ impl Timeout {
     /// `timeout` must have no users any more, and this must be called once. The module's exit must
     /// wait for the caller.
     pub(super) unsafe fn release(timeout: NonNull<Self>) -> bool {
-        // SAFETY: By the type invariant, the users of `timeout` had a count of `refcnt`, which keeps
-        // the object until here, and a module reference.
+        // SAFETY: By the type invariant, the users of `timeout` had a count of `refcnt`, which
+        // keeps the object until here, and a module reference.
         unsafe {
             let freed = put(timeout.as_ref().object);
             // Litmus: put-exit
@@ -267,8 +273,8 @@ unsafe fn refcnt<'a>(object: NonNull<bindings::nf_ct_timeout>) -> &'a Refcount {
     unsafe { &*(&raw mut (*object.as_ptr()).refcnt).cast() }
 }
 
-/// Drops a reference to an object of any creator. Returns whether it was the last one; the object is
-/// then freed after a grace period.
+/// Drops a reference to an object of any creator. Returns whether it was the last one; the object
+/// is then freed after a grace period.
 ///
 /// # Safety
 ///
@@ -356,8 +362,8 @@ impl Drop for User<'_> {
     fn drop(&mut self) {
         // Litmus: last-user
         if self.users.dec_and_test() {
-            // SAFETY: By the type invariant, this was the last user of `timeout`. It is dropped in a
-            // section that the module's exit waits for.
+            // SAFETY: By the type invariant, this was the last user of `timeout`. It is dropped in
+            // a section that the module's exit waits for.
             unsafe { Timeout::release(self.timeout) };
         }
     }

@@ -57,14 +57,14 @@ impl<'a> Untimeout<'a> {
     /// Drops the table's user of an object that was removed from the table.
     ///
     /// Flows that have the object go on with the default timeouts of the namespace, after the walk.
-    /// Without flows and rules, no walk is due. Rules keep the object, and so may a flow that is not
-    /// in the flow table yet, because its first packet is being processed.
+    /// Without flows and rules, no walk is due. Rules keep the object, and so may a flow that is
+    /// not in the flow table yet, because its first packet is being processed.
     ///
     /// # Safety
     ///
     /// `timeout` was just removed from its table. The table's user passes to this function or, if
-    /// there are no users any more, the references that they had. The module's exit must wait for the
-    /// caller.
+    /// there are no users any more, the references that they had. The module's exit must wait for
+    /// the caller.
     pub(super) unsafe fn add(&mut self, timeout: NonNull<Timeout>) {
         // SAFETY: The references of the users of `timeout` keep it and its object.
         let (users, mark) = unsafe { (&timeout.as_ref().users, mark(timeout.as_ref().as_raw())) };
@@ -86,14 +86,15 @@ impl Drop for Untimeout<'_> {
     }
 }
 
-/// The mark of an object: `rcu.next`, which is zero, and has no other use before the object is freed.
+/// The mark of an object: `rcu.next`, which is zero, and has no other use before the object is
+/// freed.
 ///
 /// # Safety
 ///
 /// `object` must be referenced during `'a`.
 unsafe fn mark<'a>(object: NonNull<bindings::nf_ct_timeout>) -> &'a Atomic<usize> {
-    // SAFETY: By the safety requirements of this function, `object` is not being freed, so only walks
-    // and `Untimeout::add` access the field, atomically.
+    // SAFETY: By the safety requirements of this function, `object` is not being freed, so only
+    // walks and `Untimeout::add` access the field, atomically.
     unsafe { Atomic::from_ptr((&raw mut (*object.as_ptr()).rcu.next).cast()) }
 }
 

@@ -105,8 +105,8 @@ impl fmt::Display for Protocol {
 
 /// A request that is refused: the reason, and the attribute to blame, if there is one.
 ///
-/// A refusal by a function of the kernel has only an error number; the message that the function may
-/// have left in the extack is kept.
+/// A refusal by a function of the kernel has only an error number; the message that the function
+/// may have left in the extack is kept.
 pub(crate) struct Refusal<'a> {
     errno: Error,
     reason: Option<Reason>,

@@ -99,9 +99,9 @@ impl<'a> Attr<'a> {
         let payload = self.payload();
         let table = table.0.get_mut(..=usize::from(max)).ok_or(EOPNOTSUPP)?;
 
-        // SAFETY: `table` has room for `max + 1` pointers, `payload` is valid for reads, and `policy`
-        // has `max + 1` entries by the safety requirements of this function. A payload has at most
-        // 65,531 bytes.
+        // SAFETY: `table` has room for `max + 1` pointers, `payload` is valid for reads, and
+        // `policy` has `max + 1` entries by the safety requirements of this function. A payload has
+        // at most 65,531 bytes.
         to_result(unsafe {
             bindings::__nla_parse(
                 table.as_mut_ptr().cast(),
@@ -171,8 +171,8 @@ impl<'t, 'a> Attrs<'t, 'a> {
     }
 
     fn attr(attr: *const bindings::nlattr) -> Option<Attr<'a>> {
-        // INVARIANT: By the type invariant of `Attrs`: the parser lets no attribute pass that is longer
-        // than the message.
+        // INVARIANT: By the type invariant of `Attrs`: the parser lets no attribute pass that is
+        // longer than the message.
         Some(Attr {
             attr: NonNull::new(attr.cast_mut())?,
             _message: PhantomData,
@@ -245,8 +245,8 @@ impl ExtAck<'_> {
     ///
     /// # Safety
     ///
-    /// `ack` must be null, or valid for reads and writes, as long as the value is used, and by nobody
-    /// else.
+    /// `ack` must be null, or valid for reads and writes, as long as the value is used, and by
+    /// nobody else.
     pub(super) unsafe fn from_raw(ack: *mut bindings::netlink_ext_ack) -> Self {
         // INVARIANT: By the safety requirements of this function.
         Self {

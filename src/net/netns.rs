@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Network namespaces ([`Net`]), and data that a module keeps in each of them ([`PerNet`], made known
-//! by [`declare_pernet!`] and [`PernetRegistration`]).
+//! Network namespaces ([`Net`]), and data that a module keeps in each of them ([`PerNet`], made
+//! known by [`declare_pernet!`] and [`PernetRegistration`]).
 //!
 //! C headers: [`include/net/net_namespace.h`](srctree/include/net/net_namespace.h),
 //! [`include/net/netns/generic.h`](srctree/include/net/netns/generic.h)
@@ -52,8 +52,8 @@ pub(crate) trait PerNet: HasPernet + Send + Sync {
 ///
 /// # Invariants
 ///
-/// References point to a namespace that is set up or, in [`PerNet::init`], being set up. Its data is
-/// not dropped as long as the reference lives.
+/// References point to a namespace that is set up or, in [`PerNet::init`], being set up. Its data
+/// is not dropped as long as the reference lives.
 #[repr(transparent)]
 pub(crate) struct Net(Opaque<bindings::net>);
 
@@ -64,8 +64,8 @@ impl Net {
     ///
     /// `net` must point to a namespace as the type invariant says, during `'a`.
     pub(crate) unsafe fn from_raw<'a>(net: *const bindings::net) -> &'a Self {
-        // SAFETY: By the safety requirements of this function, `net` is valid during `'a`; `Net` is a
-        // transparent wrapper.
+        // SAFETY: By the safety requirements of this function, `net` is valid during `'a`; `Net` is
+        // a transparent wrapper.
         unsafe { &*net.cast() }
     }
 
@@ -116,8 +116,8 @@ pub(crate) struct Pernet<T> {
     _data: PhantomData<fn() -> T>,
 }
 
-// SAFETY: The cells are written by the C core and by `PernetRegistration`, which `claimed` makes the
-// only one.
+// SAFETY: The cells are written by the C core and by `PernetRegistration`, which `claimed` makes
+// the only one.
 unsafe impl<T> Sync for Pernet<T> {}
 
 impl<T: PerNet> Pernet<T> {
@@ -168,9 +168,9 @@ impl<T: PerNet> Pernet<T> {
     unsafe extern "C" fn init(net: *mut bindings::net) -> c_int {
         // SAFETY: The core assigns the index before it calls this function. `net` is being set up.
         let (slot, net) = unsafe { (T::pernet().slot(net), Net::from_raw(net)) };
-        // SAFETY: `slot` is zeroed memory of the size that was asked for, it is never moved, and it is
-        // left alone if an error is returned. `exit` drops the value; unregistering the operations,
-        // which is part of the module's exit, waits for that.
+        // SAFETY: `slot` is zeroed memory of the size that was asked for, it is never moved, and it
+        // is left alone if an error is returned. `exit` drops the value; unregistering the
+        // operations, which is part of the module's exit, waits for that.
         match unsafe { raw_try_init(slot, T::init(net)) } {
             Ok(()) => 0,
             Err(err) => err.to_errno(),
@@ -226,8 +226,9 @@ impl<T: PerNet> Drop for PernetRegistration<T> {
         // Litmus: registered
         pernet.registered.store(false, Release);
         rcu::synchronize_rcu();
-        // SAFETY: `ops` is registered by the type invariant. No reader is left: those that came through
-        // `Pernet::get` have just been waited for, and a `Provides` is gone before its registration.
+        // SAFETY: `ops` is registered by the type invariant. No reader is left: those that came
+        // through `Pernet::get` have just been waited for, and a `Provides` is gone before its
+        // registration.
         unsafe { bindings::unregister_pernet_subsys(pernet.ops.get()) };
         pernet.claimed.store(false, Release);
     }
@@ -235,7 +236,8 @@ impl<T: PerNet> Drop for PernetRegistration<T> {
 
 /// Evidence that the data `T` is registered.
 ///
-/// A registration whose callbacks get `&T` owns such a value, so that the data outlives the callbacks.
+/// A registration whose callbacks get `&T` owns such a value, so that the data outlives the
+/// callbacks.
 ///
 /// # Safety
 ///

@@ -16,8 +16,8 @@ pub(crate) trait RefcountExt {
     #[must_use]
     fn inc_not_zero(&self) -> bool;
 
-    /// Decrements the count from one to zero in one atomic step, or leaves it alone; returns whether
-    /// it was one.
+    /// Decrements the count from one to zero in one atomic step, or leaves it alone; returns
+    /// whether it was one.
     ///
     /// Provides release ordering, and a control dependency on success.
     #[must_use]

@@ -3,9 +3,9 @@
 //! A second nfnetlink subsystem, for tests: one total for each network namespace.
 //!
 //! It is written with nothing but the abstractions that the timeout policies stand on, and so shows
-//! that they are not made for those alone. It takes the number of `nfnetlink_cttimeout_rust`, but not
-//! its hooks: what that module does when it is loaded second, one step into its registrations, is
-//! what `cttimeout_module.sh` tests with it.
+//! that they are not made for those alone. It takes the number of `nfnetlink_cttimeout_rust`, but
+//! not its hooks: what that module does when it is loaded second, one step into its registrations,
+//! is what `cttimeout_module.sh` tests with it.
 
 #[path = "../../src/bindings.rs"]
 mod bindings;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! nfnetlink subsystems: a [`Subsystem`] has commands ([`Command`]), which get a [`Request`], and is
-//! made known by a [`SubsystemRegistration`].
+//! nfnetlink subsystems: a [`Subsystem`] has commands ([`Command`]), which get a [`Request`], and
+//! is made known by a [`SubsystemRegistration`].
 //!
 //! The core checks `CAP_NET_ADMIN` in the user namespace of the network namespace before it calls
 //! any command.
@@ -159,12 +159,13 @@ impl<'a, S: Subsystem> Request<'a, S> {
         info: *const bindings::nfnl_info,
         attrs: *const *const bindings::nlattr,
     ) -> (Self, ExtAck<'a>) {
-        // SAFETY: By the safety requirements of this function, the pointers are valid. The table has
-        // one entry for each entry of the policy, parsed with it. The core made the extack for this
-        // message alone.
+        // SAFETY: By the safety requirements of this function, the pointers are valid. The table
+        // has one entry for each entry of the policy, parsed with it. The core made the extack for
+        // this message alone.
         unsafe {
             let info = &*info;
-            // INVARIANT: A command of `S` runs, so its registration exists, which owns a `Provides`.
+            // INVARIANT: A command of `S` runs, so its registration exists, which owns a
+            // `Provides`.
             let req = Self {
                 skb: NonNull::new_unchecked(skb),
                 info,
@@ -209,8 +210,8 @@ impl<'a, S: Subsystem> Request<'a, S> {
         self.flags() & bindings::NLM_F_DUMP != 0
     }
 
-    /// Answers with one message of type `command`, which `fill` writes. Sleeps, but not while `fill`
-    /// runs.
+    /// Answers with one message of type `command`, which `fill` writes. Sleeps, but not while
+    /// `fill` runs.
     ///
     /// The message is marked `NLM_F_MULTI`, as subsystems have always done. Fails with `ENOMEM`,
     /// `EMSGSIZE` if the message does not fit in a page, and `ENOBUFS` if the client does not read.
@@ -244,8 +245,8 @@ impl<'a, S: Subsystem> Request<'a, S> {
             module: this_module::<S::OwnerModule>().as_ptr(),
             ..Default::default()
         };
-        // SAFETY: The arguments are the core's own, and the dump keeps the message by a reference. The
-        // command does not hold the RCU read lock.
+        // SAFETY: The arguments are the core's own, and the dump keeps the message by a reference.
+        // The command does not hold the RCU read lock.
         to_result(unsafe {
             bindings::__netlink_dump_start(
                 self.info.sk,
@@ -341,8 +342,8 @@ impl<S: Subsystem, P: Provides<S::Data>> Drop for SubsystemRegistration<S, P> {
     fn drop(&mut self) {
         let subsystem: &'static _ = &Self::SUBSYSTEM;
         // Litmus: command-exit
-        // SAFETY: `subsystem` was registered in `new`; the core goes by its number. Waits for a grace
-        // period, and so for all commands.
+        // SAFETY: `subsystem` was registered in `new`; the core goes by its number. Waits for a
+        // grace period, and so for all commands.
         unsafe { bindings::nfnetlink_subsys_unregister(subsystem) };
     }
 }
