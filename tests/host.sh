@@ -223,9 +223,9 @@ for crate in json.load(open(sys.argv[1]))["crates"]:
 cttimeout_test_subsystem_main True"
 	if find_rust_analyzer; then
 		# One error is added, to be sure that rust-analyzer looks for them.
-		echo 'fn wrong(number: u32) { number.no_such_method(); }' >>"$work/copy/src/cttimeout/table.rs"
+		echo 'fn wrong(number: u32) { number.no_such_method(); }' >>"$work/copy/src/cttimeout/attrs.rs"
 		check_eq "rust-analyzer finds no errors but the one that there is" "$(analyzed)" \
-			"cttimeout/table.rs: no method \`no_such_method\` on type \`u32\`"
+			"cttimeout/attrs.rs: no method \`no_such_method\` on type \`u32\`"
 	else
 		skip "rust-analyzer finds no errors" "there is none for $RUSTC"
 	fi
@@ -244,7 +244,7 @@ analyzed() {
 # Code that must not come back does not compile, or does not pass clippy.
 test_forbidden() {
 	copy_sources
-	echo 'pub(crate) fn peek(p: *const u8) -> u8 { unsafe { *p } }' >>"$work/copy/src/cttimeout/table.rs"
+	echo 'pub(crate) fn peek(p: *const u8) -> u8 { unsafe { *p } }' >>"$work/copy/src/cttimeout/attrs.rs"
 	check_fails "unsafe code in the policy logic does not compile" "unsafe_code" build
 	copy_sources
 	sed -i '0,/ *\/\/ SAFETY: /s// \/\/ /' "$work/copy/src/sync/refcount.rs"

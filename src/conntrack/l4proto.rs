@@ -39,7 +39,7 @@ use crate::{
 pub(crate) const MAX_TIMEOUT_SECS: u32 = i32::MAX as u32 / bindings::CONFIG_HZ;
 
 /// The largest number of timeouts that a tracker may have; TCP, with 14, has the most.
-const MAX_WORDS: usize = 16;
+pub(super) const MAX_WORDS: usize = 16;
 
 /// Room for timeouts as user space gives them: as many types, and the unused type 0.
 pub(crate) type TimeoutAttrTable = AttrTable<MAX_WORDS>;
@@ -228,44 +228,18 @@ impl<'t, 'a> TimeoutAttrs<'t, 'a> {
         self.attrs.iter()
     }
 
-    /// Converts them to timeouts; those that are absent take the default of `net`.
+    /// Converts them to all timeouts of the protocol, in jiffies, by the tracker's own numbers;
+    /// those that are absent take the default of `net`.
     ///
     /// Fails with `EOPNOTSUPP` if the tracker has more timeouts than this module is made for.
-    pub(super) fn to_timeouts(self, net: &Net) -> Result<Timeouts> {
-        let mut timeouts = Timeouts {
-            l4proto: self.l4proto,
-            words: [0; MAX_WORDS],
-        };
+    pub(super) fn to_words(self, net: &Net, words: &mut [u32; MAX_WORDS]) -> Result<usize> {
         let size = self.l4proto.obj_size();
-        if size > size_of_val(&timeouts.words) || size % size_of::<u32>() != 0 {
+        if size > size_of_val(words) || size % size_of::<u32>() != 0 {
             return Err(EOPNOTSUPP);
         }
         // SAFETY: `words` has room for `size` bytes, as just checked.
-        unsafe { self.convert(net, timeouts.words.as_mut_ptr().cast()) }?;
-        Ok(timeouts)
-    }
-}
-
-/// All timeouts of one protocol, in jiffies, by the tracker's own numbers.
-///
-/// # Invariants
-///
-/// The tracker's array fits in `words` and is a whole number of them.
-pub(super) struct Timeouts {
-    l4proto: L4Proto,
-    words: [u32; MAX_WORDS],
-}
-
-impl Timeouts {
-    /// Their protocol.
-    pub(super) fn l4proto(&self) -> L4Proto {
-        self.l4proto
-    }
-
-    /// The values.
-    pub(super) fn words(&self) -> &[u32] {
-        let len = self.l4proto.obj_size() / size_of::<u32>();
-        self.words.get(..len).unwrap_or_default()
+        unsafe { self.convert(net, words.as_mut_ptr().cast()) }?;
+        Ok(size / size_of::<u32>())
     }
 }
 

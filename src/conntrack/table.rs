@@ -176,8 +176,9 @@ impl Table {
             cursor.end = self.last.load(Acquire);
         }
         let mut rest = self.iter(guard);
-        if let Some(policy) = self.get(&cursor.name, guard) {
-            if policy.position.load(Relaxed) == cursor.shown {
+        let shown = (cursor.shown != 0).then(|| self.get(&cursor.name, guard));
+        if let Some(policy) = shown.flatten() {
+            if policy.position == cursor.shown {
                 // Litmus: publish-hash, remove
                 // INVARIANT: The policy was found in this read-side section, in this table. A
                 // policy leaves the index before it leaves the list.
@@ -185,13 +186,12 @@ impl Table {
             }
         }
         for policy in rest {
-            let position = policy.position.load(Relaxed);
-            if position > cursor.end {
+            if policy.position > cursor.end {
                 break;
             }
-            if position > cursor.shown {
+            if policy.position > cursor.shown {
                 visit(policy)?;
-                (cursor.shown, cursor.name) = (position, policy.name);
+                (cursor.shown, cursor.name) = (policy.position, policy.name);
             }
         }
         Ok(())
@@ -383,7 +383,7 @@ impl Deref for OccupiedEntry<'_, '_> {
 impl OccupiedEntry<'_, '_> {
     /// Replaces the timeouts; those that are absent take the default of the namespace.
     pub(crate) fn replace(&mut self, attrs: TimeoutAttrs<'_, '_>) -> Result {
-        self.store(&attrs.to_timeouts(self.writer.table.net())?)
+        self.store(attrs, self.writer.table.net())
     }
 
     /// Ends the use of the policy, unless rules use it: from here on, no rule can become a user.
@@ -446,10 +446,9 @@ impl<'w> VacantEntry<'w, '_> {
     ) -> Result<&'w Timeout> {
         let Self { writer, name } = self;
         let table = writer.table;
-        // SAFETY: By the safety requirements of `init`, the module's exit waits.
-        let policy = unsafe { Timeout::alloc(name, l3num, attrs, table.net(), flags) }?;
         let position = table.last.load(Relaxed) + 1;
-        policy.position.store(position, Relaxed);
+        // SAFETY: By the safety requirements of `init`, the module's exit waits.
+        let policy = unsafe { Timeout::alloc(name, position, l3num, attrs, table.net(), flags) }?;
         // SAFETY: The object is complete, in no list, and its memory outlives its removal by a
         // grace period. `writer` is the only writer of the list.
         unsafe {

@@ -39,7 +39,7 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{
-            Atomic,
+            atomic_store,
             Relaxed, //
         },
         rcu,
@@ -56,7 +56,7 @@ use super::{
         put_timeouts,
         L4Proto,
         TimeoutAttrs,
-        Timeouts, //
+        MAX_WORDS, //
     },
     name::Name,
 };
@@ -84,8 +84,7 @@ use crate::{
 pub(crate) struct Timeout {
     object: NonNull<bindings::nf_ct_timeout>,
     pub(super) users: Refcount,
-    /// Written before the object is in the table.
-    pub(super) position: Atomic<u64>,
+    pub(super) position: u64,
     pub(super) list: Opaque<bindings::list_head>,
     // The hash table expects `hash` right behind `name`.
     pub(super) name: Name,
@@ -104,15 +103,16 @@ impl Timeout {
     /// Allocates an object with the timeouts that `attrs` stand for in `net`. May sleep, as `flags`
     /// allow.
     ///
-    /// `l3num` is the address family (`NFPROTO_*`) of the rules that may use it. Fails with
-    /// `ENOMEM`, `ENODEV` if the module is being unloaded, and with the errors of the protocol's
-    /// tracker.
+    /// `position` is its place in the order of the table, and `l3num` the address family
+    /// (`NFPROTO_*`) of the rules that may use it. Fails with `ENOMEM`, `ENODEV` if the module is
+    /// being unloaded, and with the errors of the protocol's tracker.
     ///
     /// # Safety
     ///
     /// The module's exit must wait for the end of `'a`.
     pub(super) unsafe fn alloc<'a>(
         name: Name,
+        position: u64,
         l3num: u16,
         attrs: TimeoutAttrs<'_, '_>,
         net: &Net,
@@ -135,6 +135,7 @@ impl Timeout {
             let timeout = object.byte_add(offset).cast::<Self>();
             (*timeout.as_ptr()).object = object;
             (*timeout.as_ptr()).users.set(1);
+            (*timeout.as_ptr()).position = position;
             (*timeout.as_ptr()).name = name;
             timeout
         };
@@ -223,21 +224,25 @@ impl Timeout {
         }
     }
 
-    /// Stores other timeouts, word by word: a packet sees, for each state, the old value or the new
-    /// one. `EINVAL` if they are for another protocol.
+    /// Stores the timeouts that `attrs` stand for in `net`, word by word: a packet sees, for each
+    /// state, the old value or the new one. `EINVAL` if they are for another protocol.
     ///
     /// For the writer of the table only, so that two replacements do not mix.
-    pub(super) fn store(&self, timeouts: &Timeouts) -> Result {
-        if timeouts.l4proto().number() != self.l4proto().number() {
+    pub(super) fn store(&self, attrs: TimeoutAttrs<'_, '_>, net: &Net) -> Result {
+        if attrs.l4proto().number() != self.l4proto().number() {
             return Err(EINVAL);
         }
-        for (i, &word) in timeouts.words().iter().enumerate() {
+        let mut words = [0; MAX_WORDS];
+        let len = attrs.to_words(net, &mut words)?;
+        for (i, &word) in words.iter().enumerate().take(len) {
             // SAFETY: By the type invariant, there is room for as many words at `data` as the
-            // tracker has. Packets read them as whole words.
+            // tracker has. Packets read them as whole words, and only this writer writes to them.
             unsafe {
-                let data = (&raw mut (*self.object.as_ptr()).data).cast::<u32>();
-                // Litmus: replace
-                Atomic::from_ptr(data.add(i)).store(word, Relaxed);
+                let data = (&raw mut (*self.object.as_ptr()).data).cast::<u32>().add(i);
+                if data.read() != word {
+                    // Litmus: replace
+                    atomic_store(data, word, Relaxed);
+                }
             }
         }
         Ok(())

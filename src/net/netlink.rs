@@ -411,6 +411,7 @@ impl Message<'_> {
     ///
     /// If this fails, the message can only be dropped.
     #[doc(alias("nla_nest_start", "nla_nest_end"))]
+    #[inline]
     pub(crate) fn nest(
         &mut self,
         attr_type: u16,

@@ -34,12 +34,14 @@ build=/lib/modules/$(uname -r)/build
 [ ! -d "$build/source" ] || export BPFTRACE_KERNEL_SOURCE=$build/source BPFTRACE_KERNEL_BUILD=$build
 
 netns_add "$NS" || exit 1
-check_eq "bpftrace: a policy is created" "$(watched "nfct add timeout web inet tcp established 100" \
+check_eq "bpftrace: a policy is created" \
+	"$(watched "nfct add timeout web inet tcp established 100" \
 	create 'printf("%s %u\n", str(args->name), args->netns)')" \
 	"web $(in_ns "$NS" stat -L -c %i /proc/self/ns/net)"
 check_eq "bpftrace: a policy is replaced" "$(watched 'policy_replace "$NS" web 2 6 3=200' \
 	replace 'printf("%s by %s\n", str(args->name), comm)')" "web by python3"
-check_eq "bpftrace: a rule takes a policy" "$(watched "iptables -A OUTPUT -p tcp -j CT --timeout web" \
+check_eq "bpftrace: a rule takes a policy" \
+	"$(watched "iptables -A OUTPUT -p tcp -j CT --timeout web" \
 	hold 'printf("%s use=%u\n", str(args->name), args->use)')" "web use=2"
 check_eq "bpftrace: a rule releases a policy" "$(watched "iptables -F" \
 	release 'printf("%s use=%u\n", str(args->name), args->use)')" "web use=1"

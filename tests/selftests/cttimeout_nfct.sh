@@ -68,7 +68,8 @@ for proto in $PROTOCOLS; do
 		all+=$(printed "$family" "$proto" "$first" "$name")$'\n'
 	done
 done
-check_eq "list shows all policies, in the order of their creation" "$(nfct list timeout)" "${all%$'\n'}"
+check_eq "list shows all policies, in the order of their creation" \
+	"$(nfct list timeout)" "${all%$'\n'}"
 
 check_fails "add refuses a name that exists" "Device or resource busy" \
 	nfct add timeout inet-tcp inet tcp established 1
@@ -91,7 +92,8 @@ check_eq "flush leaves no policy" "$(nfct list timeout)" ""
 # 31 characters and the NUL fill the attribute.
 longest=a234567890123456789012345678901
 check "add takes a name of 31 characters" nfct add timeout "$longest" inet udp replied 77
-check_eq "list shows a name of 31 characters in full" "$(nfct list timeout | head -n 1)" ".$longest = {"
+check_eq "list shows a name of 31 characters in full" \
+	"$(nfct list timeout | head -n 1)" ".$longest = {"
 check "delete takes a name of 31 characters" nfct delete timeout "$longest"
 
 # The defaults belong to a protocol, not to a family. A policy that exists keeps its values

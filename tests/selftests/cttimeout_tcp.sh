@@ -132,7 +132,8 @@ check_family() {
 	check_state 4008 ESTABLISHED 432000 "a flow with the default is still there"
 
 	in_ns "$C" "$ipt" -t raw -F
-	check "$family: the policy of the other port is deleted" in_ns "$C" nfct delete timeout short
+	check "$family: the policy of the other port is deleted" \
+		in_ns "$C" nfct delete timeout short
 	for port in 80 82 83; do
 		traffic close "l$port"
 	done
