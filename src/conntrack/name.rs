@@ -32,12 +32,16 @@ pub(crate) struct Name([u64; TIMEOUT_NAME_MAX / size_of::<u64>()]);
 impl Name {
     /// Copies the bytes up to the first NUL; [`None`] if there are more than 31.
     pub(crate) fn new(bytes: &[u8]) -> Option<Self> {
-        let len = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
         let mut name = [0; TIMEOUT_NAME_MAX];
-        if len >= name.len() {
+        for (to, &byte) in name
+            .iter_mut()
+            .zip(bytes.iter().take_while(|&&byte| byte != 0))
+        {
+            *to = byte;
+        }
+        if name.last() != Some(&0) {
             return None;
         }
-        name.get_mut(..len)?.copy_from_slice(bytes.get(..len)?);
         let mut words = [0; _];
         for (word, bytes) in words.iter_mut().zip(name.chunks_exact(size_of::<u64>())) {
             *word = u64::from_ne_bytes(*bytes.first_chunk()?);

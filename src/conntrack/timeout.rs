@@ -234,14 +234,15 @@ impl Timeout {
         }
         let mut words = [0; MAX_WORDS];
         let len = attrs.to_words(net, &mut words)?;
+        // SAFETY: By the type invariant, `object` is valid.
+        let data: *mut u32 = unsafe { (&raw mut (*self.object.as_ptr()).data).cast() };
         for (i, &word) in words.iter().enumerate().take(len) {
             // SAFETY: By the type invariant, there is room for as many words at `data` as the
             // tracker has. Packets read them as whole words, and only this writer writes to them.
             unsafe {
-                let data = (&raw mut (*self.object.as_ptr()).data).cast::<u32>().add(i);
-                if data.read() != word {
+                if data.add(i).read() != word {
                     // Litmus: replace
-                    atomic_store(data, word, Relaxed);
+                    atomic_store(data.add(i), word, Relaxed);
                 }
             }
         }
