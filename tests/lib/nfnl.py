@@ -94,6 +94,12 @@ def distinct(number, base):
     return {k: base + k for k in range(1, PROTOCOLS[number][1] + 1)}
 
 
+def references(module=None):
+    """How many references to a module there are."""
+    with open(f"/sys/module/{module or os.environ['MODULE']}/refcnt") as file:
+        return int(file.read())
+
+
 class Policy:
     """A policy, or a set of defaults, as the kernel sent it."""
 

@@ -147,12 +147,6 @@ def runner(function, module=None, *parameters):
                            *parameters], stderr=subprocess.DEVNULL).returncode == 0
 
 
-def references(module=None):
-    """How many references to a module there are."""
-    with open(f"/sys/module/{module or os.environ['MODULE']}/refcnt") as file:
-        return int(file.read())
-
-
 class Cgroup:
     """A memory cgroup of its own."""
 

@@ -10,8 +10,8 @@
 import random
 
 import nfnl
-from nfnl import name, settled
-from processes import Number, come_and_go, meanwhile, references, runner
+from nfnl import name, references, settled
+from processes import Number, come_and_go, meanwhile, runner
 
 t = nfnl.Ktap()
 s = nfnl.Socket()

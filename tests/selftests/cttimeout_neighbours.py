@@ -21,8 +21,8 @@ import subprocess
 import time
 
 import nfnl
-from nfnl import data, l3, l4, name
-from processes import Cgroup, Number, libc, meanwhile, new_namespace, references, together, unshare
+from nfnl import data, l3, l4, name, references
+from processes import Cgroup, Number, libc, meanwhile, new_namespace, together, unshare
 
 SLOW = nfnl.configured("KASAN")
 PAIRS = 5           # so many tell that a client does not wait, where there is no other evidence

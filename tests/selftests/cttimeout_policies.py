@@ -8,8 +8,7 @@
 import os
 
 import nfnl
-from nfnl import attr, be32, data, distinct, l3, l4, name, nest
-from processes import references
+from nfnl import attr, be32, data, distinct, l3, l4, name, nest, references
 
 t = nfnl.Ktap()
 s = nfnl.Socket()

@@ -23,7 +23,7 @@ import time
 
 import iptables
 import nfnl
-from processes import (Number, libc, meanwhile, new_namespace, references, runner, start, together,
+from processes import (Number, libc, meanwhile, new_namespace, runner, start, together,
                        unshare)
 
 ROUNDS = int(os.environ.get("ROUNDS") or (60 if nfnl.configured("KASAN") else 150))
@@ -226,7 +226,7 @@ t.equal("after the commands, each policy counts the rules that there are",
         {p.name: p.use for p in s.dump().policies},
         {text: 2 if text in NAMES[:3] else 1 for text in NAMES})
 t.equal("after the commands, the module has a reference for each policy",
-        nfnl.settled(references, 6), 6)
+        nfnl.settled(nfnl.references, 6), 6)
 tables[0].put()
 t.equal("after the commands, each policy without rules is used by none",
         {p.use for p in s.dump().policies} - {1},
@@ -237,7 +237,7 @@ t.equal(f"a policy is found while the table grows and shrinks {ROUNDS // 5} time
         together(growing, finding, finding), "")
 t.equal("the policy that stayed while the table grew and shrank can be deleted",
         s.delete("stays").error, 0)
-t.equal("without policies, nothing refers to the module", nfnl.settled(references, 0), 0)
+t.equal("without policies, nothing refers to the module", nfnl.settled(nfnl.references, 0), 0)
 subprocess.run(["conntrack", "-F"], stderr=subprocess.DEVNULL, check=True)
 
 
@@ -276,7 +276,7 @@ t.equal(f"the module is unloaded {ROUNDS // 10} times as soon as a deleted polic
 t.check("the module had rules between one unload and the next",
         held.value >= ROUNDS // 10, held.value)
 t.equal("a module that was unloaded as soon as the last rule had gone works",
-        (s.create("web").error, s.flush().error, nfnl.settled(references, 0)), (0, 0, 0))
+        (s.create("web").error, s.flush().error, nfnl.settled(nfnl.references, 0)), (0, 0, 0))
 os.unlink(OPTIONS)
 t.check("the module can be loaded without detach_in_use=1", runner("unload") and runner("load"))
 subprocess.run(["conntrack", "-F"], stderr=subprocess.DEVNULL, check=True)

@@ -11,7 +11,8 @@ import time
 
 import nfnl
 import traffic
-from processes import Network, references
+from nfnl import references
+from processes import Network
 
 from . import sequences
 
