@@ -3,9 +3,9 @@
 # check: plain debug; slow: 3
 #
 # Network namespaces do not wait for each other. While a command in one namespace takes long, a
-# client of another completes pairs of create and delete. Long commands are a create that reclaims
-# memory for its cgroup, a create that is throttled by its cgroup, and a flush of many policies, some
-# of which flows have. The end of a namespace takes long as well. Two writers of one namespace,
+# client of another completes pairs of create and delete. Long commands are a create whose memory
+# cgroup is over memory.high, so that it reclaims and waits, and a flush of many policies, some of which
+# flows have. The end of a namespace takes long as well. Two writers of one namespace,
 # however, exclude each other.
 #
 # No time is measured. If both needed one lock, the client could complete no pair from one moment to
@@ -13,7 +13,6 @@
 # that evidence, it could complete one pair, before the other process has got the lock.
 
 import errno
-import mmap
 import os
 import re
 import socket
@@ -27,8 +26,6 @@ from processes import Cgroup, Number, libc, meanwhile, new_namespace, together, 
 SLOW = nfnl.configured("KASAN")
 PAIRS = 5           # so many tell that a client does not wait, where there is no other evidence
 PATIENCE = 120      # seconds at most
-MEMORY = 16 << 20   # so much of files others of the cgroup read again and again
-READERS = 6
 FLOWS = 20          # so many of the policies that are flushed
 MANY = 3000 if SLOW else 20000
 MORE = 5000 if SLOW else 100000
@@ -110,66 +107,6 @@ def wait_for(condition):
 def goes_on(title, most, enough=PAIRS):
     t.check(f"{title}: a client of another namespace goes on meanwhile", most >= enough,
             f"it has completed {most} of {enough} pairs")
-
-
-# A create at the limit of a memory cgroup, all memory of which others use all the time
-def files():
-    """Large files, and how much of each to read: MEMORY bytes in all."""
-    found, left = [], MEMORY
-    for entry in os.scandir("/usr/bin"):
-        if left and entry.is_file(follow_symlinks=False) and entry.stat().st_size > 1 << 20:
-            found.append((entry.path, min(left, entry.stat().st_size)))
-            left -= found[-1][1]
-    return found
-
-
-def reading(group, paths, ready):
-    """Reads them through a mapping, so that their pages count as used."""
-    group.enter()
-    maps = []
-    for path, size in paths:
-        with open(path, "rb") as file:
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            maps.append(mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ))
-    while True:
-        for area in maps:
-            area[::mmap.PAGESIZE]
-        ready.value = 1
-        time.sleep(0.2)
-
-
-def creating(group, busy):
-    """Creates policies; all that there are go when there is no memory for one more."""
-    group.enter()
-    unshare()
-    sock = nfnl.Socket()
-    while True:
-        for number in range(10000):
-            message = sock.build(nfnl.NEW, name(f"policy {number}"), l3(), l4(17), data())
-            with busy:
-                sock.send(message)
-            if error := sock.collect(sock.seq).error:
-                assert error == errno.ENOMEM, errno.errorcode[error]
-                break
-        sock.flush()
-
-
-def reclaim():
-    group, busy, paths = Cgroup("reclaims"), Busy(), files()
-    ready = [Number() for _ in range(READERS)]
-    with meanwhile(lambda: creating(group, busy),
-                   *(lambda mine=mine: reading(group, paths, mine) for mine in ready)):
-        wait_for(lambda: busy.number.value and all(number.value for number in ready))
-        group.write("memory.max", group.numbers("memory.current"))
-        before = group.numbers("memory.events"), group.numbers("memory.stat")
-        most = most_pairs(lambda: busy.within("try_to_free_mem_cgroup_pages"), 1)
-        after = group.numbers("memory.events"), group.numbers("memory.stat")
-        group.write("memory.max", "max")
-    group.remove()
-    grown = after[0]["max"] - before[0]["max"], after[1]["pgsteal"] - before[1]["pgsteal"]
-    print(f"# the limit was reached {grown[0]} times, and {grown[1]} pages were reclaimed")
-    t.check("a create that reclaims: its memory cgroup reclaimed pages", all(grown), grown)
-    goes_on("a create that reclaims", most, 1)
 
 
 # A create that has to wait because its cgroup has far more memory than memory.high allows
@@ -283,7 +220,6 @@ def writers():
 
 
 unshare()
-reclaim()
 throttle()
 flush()
 end()
