@@ -68,7 +68,7 @@ static HOOKS: bindings::nf_ct_timeout_hooks = bindings::nf_ct_timeout_hooks {
 };
 
 fn slot() -> &'static Atomic<*const bindings::nf_ct_timeout_hooks> {
-    // SAFETY: `nf_ct_timeout_hook` is a static of the kernel's, written as a whole only.
+    // SAFETY: `nf_ct_timeout_hook` is a static of the kernel's, read and written as a whole only.
     unsafe { Atomic::from_ptr(&raw mut bindings::nf_ct_timeout_hook) }
 }
 
@@ -84,11 +84,12 @@ impl<P: Provides<Table>> HookRegistration<P> {
     /// module reference that comes with the object ensures that they are these.
     pub(crate) unsafe fn new(below: P) -> Result<Self> {
         // Litmus: find-get
-        // A call through the slot begins after this, and so finds the tables.
+        // A read-side section that finds the hooks in the slot has not begun before this grace
+        // period, and so finds the tables.
         rcu::synchronize_rcu();
         match slot().cmpxchg(ptr::null(), &raw const HOOKS, Full) {
-            // INVARIANT: The hooks stay in the slot as long as the module does, by the safety
-            // requirements of this function.
+            // INVARIANT: `HOOKS` stays in the slot until the value is dropped. By the safety
+            // requirements of this function, no rule has an object by then.
             Ok(_) => Ok(Self { _below: below }),
             Err(_) => Err(EBUSY),
         }
@@ -101,7 +102,8 @@ impl<P: Provides<Table>> Drop for HookRegistration<P> {
         // If it was loaded at the same moment, its hooks are there, and must stay.
         let _ = slot().cmpxchg(&raw const HOOKS, ptr::null(), Full);
         // Litmus: find-get, put-exit
-        // SAFETY: The module's exit may sleep.
+        // SAFETY: The function has no requirements but that the caller may sleep, as those who load
+        // and unload modules may.
         unsafe { bindings::synchronize_net() };
     }
 }
@@ -124,13 +126,10 @@ unsafe extern "C" fn find_get(
             Name::from_char_ptr(name),
         )
     };
-    let Some(policy) = name.and_then(|name| table.get(&name, rcu)) else {
+    let Some(user) = name.and_then(|name| table.get(&name, rcu)?.try_use(rcu)) else {
         return ptr::null_mut();
     };
-    let Some(user) = policy.try_use(rcu) else {
-        return ptr::null_mut();
-    };
-    trace::hold(policy);
+    trace::hold(&user);
     let object = user.as_raw().as_ptr();
     user.into_raw();
     object

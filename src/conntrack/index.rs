@@ -27,7 +27,7 @@ use super::{
 
 use crate::bindings;
 
-/// The hash table. It owns its buckets, but not the objects.
+/// The hash table, which owns its buckets, but not the objects.
 ///
 /// # Invariants
 ///
@@ -39,20 +39,21 @@ pub(super) struct Index {
     table: Opaque<bindings::rhashtable>,
 }
 
-// SAFETY: The hash table has locks of its own, and belongs to no thread.
+// SAFETY: `table` belongs to no thread.
 unsafe impl Send for Index {}
 
-// SAFETY: The hash table has locks of its own.
+// SAFETY: `table` has locks of its own for writers, and its readers are under RCU.
 unsafe impl Sync for Index {}
 
 impl Index {
-    /// Returns an initializer of an empty hash table. Allocates; may sleep.
+    /// Returns an initializer of an empty hash table, which allocates, and may sleep.
     #[doc(alias = "rhashtable_init")]
     pub(super) fn new() -> impl PinInit<Self, Error> {
         // The C helpers know the places of the name and, behind it, of the links.
         const {
             assert!(offset_of!(Timeout, hash) == offset_of!(Timeout, name) + size_of::<Name>());
         }
+        // INVARIANT: If the C function succeeds, `table` is initialized, and empty.
         try_pin_init!(Self {
             table <- Opaque::try_ffi_init(|slot| {
                 // SAFETY: `slot` is valid for writes and pinned.
@@ -73,12 +74,14 @@ impl Index {
         Some(unsafe { &*container_of!(name.as_ptr(), Timeout, name) })
     }
 
-    /// Inserts an object, for readers to find. Does not sleep. `ENOMEM` if the table cannot grow.
+    /// Inserts an object, for readers to find.
+    ///
+    /// Does not sleep. Fails with `ENOMEM` if the table cannot grow.
     ///
     /// # Safety
     ///
-    /// `timeout` must be in no hash table, and stay alive as the type invariant demands. There must
-    /// be no other with its name.
+    /// `timeout` must be in no hash table that is in use, and stay alive as the type invariant
+    /// demands. The table must hold no other object with that name.
     pub(super) unsafe fn insert(&self, timeout: &Timeout) -> Result {
         // SAFETY: `table` is initialized by the type invariant; `timeout` is alive by the safety
         // requirements of this function.
@@ -88,10 +91,10 @@ impl Index {
         .map_err(|_| ENOMEM)
     }
 
-    /// Removes an object, if it is in the table. Does not sleep.
+    /// Removes an object, if it is in the table; does not sleep.
     pub(super) fn remove(&self, timeout: &Timeout) {
-        // SAFETY: `table` is initialized by the type invariant. The bucket of the object's name is
-        // searched for its address, so it does no harm if the object is not there.
+        // SAFETY: `table` is initialized by the type invariant. The bucket of the name is searched
+        // for the address of `timeout`, so an object that is not there does no harm.
         unsafe { bindings::cttimeout_helper_index_remove(self.table.get(), timeout.hash.get()) };
     }
 }

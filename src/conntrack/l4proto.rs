@@ -44,17 +44,17 @@ pub(super) const MAX_WORDS: usize = 16;
 /// Room for timeouts as user space gives them: as many types, and the unused type 0.
 pub(crate) type TimeoutAttrTable = AttrTable<MAX_WORDS>;
 
-/// A protocol tracker (`struct nf_conntrack_l4proto`). It lives as long as the conntrack core.
+/// A protocol tracker (`struct nf_conntrack_l4proto`), which lives as long as the conntrack core.
 #[derive(Clone, Copy)]
 pub(crate) struct L4Proto(&'static bindings::nf_conntrack_l4proto);
 
 impl L4Proto {
-    /// The tracker of this IP protocol number, if the kernel has one. 255 is the generic tracker.
+    /// The tracker of this IP protocol number, if the kernel has one; 255 is the generic tracker.
     #[doc(alias = "nf_ct_l4proto_find")]
     pub(crate) fn find(number: u8) -> Option<Self> {
-        // SAFETY: The function always returns a pointer to a static.
+        // SAFETY: The function always returns a pointer to a static of the conntrack core.
         let l4proto = Self(unsafe { &*bindings::nf_ct_l4proto_find(number) });
-        // For an unknown protocol, it is the generic tracker.
+        // For an unknown protocol, `l4proto` is the generic tracker.
         (l4proto.number() == number).then_some(l4proto)
     }
 
@@ -95,9 +95,9 @@ impl L4Proto {
         ack: &mut ExtAck<'_>,
     ) -> Result<TimeoutAttrs<'t, 'a>> {
         let ops = &self.0.ctnl_timeout;
-        // SAFETY: The tracker's policy has an entry for each type up to its maximum, and is static.
+        // SAFETY: `nla_policy` is static, and has an entry for each type up to `nlattr_max`.
         let attrs = unsafe { attr.parse_nested(ops.nlattr_max, ops.nla_policy, table, ack) }?;
-        // INVARIANT: Parsed with the tracker's maximum.
+        // INVARIANT: `attrs` has `nlattr_max + 1` entries, as `parse_nested` makes them.
         Ok(TimeoutAttrs {
             l4proto: self,
             attrs,
@@ -139,8 +139,8 @@ impl L4Proto {
                 _ => return Err(EOPNOTSUPP),
             }
         };
-        // INVARIANT: The tracker itself takes from there what is absent from a policy, so the two
-        // arrays are of the same size.
+        // INVARIANT: The tracker itself copies timeouts from `words` to an array of `obj_size()`
+        // bytes, so the two are of the same size. `net` stays during the lifetime of the value.
         Ok(DefaultTimeouts {
             l4proto: self,
             words,
@@ -171,8 +171,8 @@ impl DefaultTimeouts<'_> {
     ///
     /// The values need not be of one moment: a writer, or a sysctl, may be half way through.
     pub(crate) fn put(&self, msg: &mut Message<'_>) -> Result {
-        // SAFETY: By the type invariant `words` is as large as the tracker takes it for. Nothing
-        // locks it; it is read by the word, and each word stands for itself.
+        // SAFETY: By the type invariant `words` is valid for `obj_size()` bytes. No lock is needed:
+        // the array is read by the word, and each word stands for itself.
         unsafe { put_timeouts(self.l4proto, self.words.cast(), msg) }
     }
 }
@@ -195,7 +195,7 @@ impl<'t, 'a> TimeoutAttrs<'t, 'a> {
         if usize::from(l4proto.0.ctnl_timeout.nlattr_max) >= MAX_WORDS {
             return Err(EOPNOTSUPP);
         }
-        // INVARIANT: There are enough null pointers, as just checked.
+        // INVARIANT: `attrs` has `MAX_WORDS` entries, which are enough, as just checked.
         let attrs = Attrs::none::<MAX_WORDS>();
         Ok(Self { l4proto, attrs })
     }
@@ -210,7 +210,7 @@ impl<'t, 'a> TimeoutAttrs<'t, 'a> {
     /// # Safety
     ///
     /// `data` must be null, which stands for the defaults of `net`, or valid for writes of
-    /// `obj_size()` bytes.
+    /// `obj_size()` bytes, and aligned to words of 32 bits.
     #[doc(alias = "nlattr_to_obj")]
     pub(super) unsafe fn convert(self, net: &Net, data: *mut c_void) -> Result {
         let ops = &self.l4proto.0.ctnl_timeout;
@@ -243,11 +243,11 @@ impl<'t, 'a> TimeoutAttrs<'t, 'a> {
     }
 }
 
-/// Appends timeouts to a message. Fails with `EMSGSIZE` if there is no room.
+/// Appends timeouts to a message, or fails with `EMSGSIZE` if there is no room.
 ///
 /// # Safety
 ///
-/// `data` must be valid for reads of `l4proto.obj_size()` bytes.
+/// `data` must be valid for reads of `l4proto.obj_size()` bytes, and aligned to words of 32 bits.
 #[doc(alias = "obj_to_nlattr")]
 pub(super) unsafe fn put_timeouts(
     l4proto: L4Proto,

@@ -46,7 +46,8 @@ impl Name {
         for (word, bytes) in words.iter_mut().zip(name.chunks_exact(size_of::<u64>())) {
             *word = u64::from_ne_bytes(*bytes.first_chunk()?);
         }
-        // INVARIANT: At most 31 bytes are not NUL, and the rest follows them.
+        // INVARIANT: `name` was zeroed, no byte behind the first NUL was copied, and the last byte
+        // is NUL, as just checked.
         Some(Self(words))
     }
 
@@ -57,7 +58,8 @@ impl Name {
     /// `name` must point to bytes that are valid for reads up to the first NUL, or 32 bytes.
     pub(super) unsafe fn from_char_ptr(name: *const c_char) -> Option<Self> {
         let mut this = Self([0; _]);
-        // INVARIANT: The function ends the string with a NUL, behind which it writes only NULs.
+        // INVARIANT: The function ends the string with a NUL, behind which it writes only NULs, or
+        // leaves those that are there.
         // SAFETY: `this` has room for 32 bytes. By the safety requirements of this function, `name`
         // can be read up to its NUL or for 32 bytes.
         let len =
@@ -67,11 +69,12 @@ impl Name {
 
     /// The name with its NUL.
     pub(crate) fn as_c_str(&self) -> &CStr {
-        // All bytes but the zeros at the end of each word; a search for the first NUL takes longer.
+        // The bytes of each word but the zeros at its end: a search for the first NUL takes longer.
         let len = |word: &u64| size_of::<u64>() - u64::from_le(*word).leading_zeros() as usize / 8;
         let len: usize = self.0.iter().map(len).sum();
         let bytes = AsBytes::as_bytes(&self.0);
-        // SAFETY: By the type invariant, `bytes` has its first NUL at `len`.
+        // SAFETY: By the type invariant, only the word with the first NUL and those behind it end
+        // in zeros, so the first NUL of `bytes` is at `len`, which is at most 31.
         unsafe { CStr::from_bytes_with_nul_unchecked(bytes.get_unchecked(..=len)) }
     }
 }

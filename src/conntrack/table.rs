@@ -62,15 +62,16 @@ use crate::{
 ///
 /// # Invariants
 ///
-/// - `order` holds objects. The table owns a user of each or, once it is retired, the references
-///   that its users had. An object stays allocated for a grace period after it was removed. No two
-///   have the same name, and positions ascend.
+/// - `net` is valid until the table is dropped.
+/// - `order` holds objects. The table owns a user of each or, once an object is retired, the
+///   references that its users had. An object stays allocated for a grace period after it was
+///   removed. No two have the same name, and positions ascend.
 /// - `index` is null or from [`KBox::into_raw`], and once set, it stays. It holds objects that are
 ///   in `order`, and all of them while no writer is at work.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Table {
     net: NonNull<bindings::net>,
-    /// `list::List` has no RCU readers, who go on from an element that was removed meanwhile.
+    /// `list::List` is not for RCU readers, which may go on from an element that was removed.
     #[pin]
     order: CListHead,
     index: Atomic<*mut Index>,
@@ -84,20 +85,23 @@ pub(crate) struct Table {
 struct State {
     /// The number of policies.
     len: usize,
-    /// The number of the latest walk over the flow table.
+    /// The number of the latest writer, and of the walk over the flow table that may be due then.
     walk: usize,
 }
 
-// SAFETY: The table owns users of objects that belong to no thread, and so do its other fields.
+// SAFETY: No field belongs to a thread, and neither do the objects in `order`, or `index`.
 unsafe impl Send for Table {}
 
-// SAFETY: Readers are under RCU; writers hold the mutex.
+// SAFETY: `order` and `index` are read under RCU, and written by whoever holds the mutex `state`;
+// `last` is atomic, and `net` constant.
 unsafe impl Sync for Table {}
 
 netns::declare_pernet!(Table);
 
 impl PerNet for Table {
     unsafe fn init(net: &Net) -> impl PinInit<Self, Error> {
+        // INVARIANT: The list is empty, and there is no index. By the safety requirements of this
+        // function, the table is dropped before `net` is freed.
         try_pin_init!(Self {
             net: NonNull::from(net).cast(),
             order <- CListHead::new(),
@@ -109,18 +113,18 @@ impl PerNet for Table {
 }
 
 impl Table {
-    /// With more policies than this, there is an index: to compare so many names takes about as
-    /// long as to hash one.
+    /// The number of policies beyond which an index is made: to compare so many names takes about
+    /// as long as to hash one.
     const FEW: usize = 16;
 
     fn net(&self) -> &Net {
-        // SAFETY: By the safety requirements of `init`, the table is dropped before `net` is freed.
+        // SAFETY: By the type invariant `net` is valid while the table is borrowed.
         unsafe { Net::from_raw(self.net.as_ptr()) }
     }
 
     /// All policies, in the order of their creation.
     fn iter<'g>(&'g self, guard: &'g rcu::Guard) -> Iter<'g> {
-        // INVARIANT: The head belongs to the list.
+        // INVARIANT: `at` is the head of `order`.
         Iter {
             order: &self.order,
             at: self.order.as_raw(),
@@ -146,8 +150,8 @@ impl Table {
 
     fn index(&self, guard: &rcu::Guard) -> Option<&Index> {
         // Litmus: index
-        // SAFETY: By the type invariant the pointer is null or valid while the table is borrowed.
-        // It was published with release ordering.
+        // SAFETY: By the type invariant `index` is null or valid while the table is borrowed. It
+        // was stored with release ordering.
         unsafe { dereference(&self.index, guard).as_ref() }
     }
 
@@ -176,14 +180,12 @@ impl Table {
             cursor.end = self.last.load(Acquire);
         }
         let mut rest = self.iter(guard);
-        let shown = (cursor.shown != 0).then(|| self.get(&cursor.name, guard));
-        if let Some(policy) = shown.flatten() {
-            if policy.position == cursor.shown {
-                // Litmus: publish-hash, remove
-                // INVARIANT: The policy was found in this read-side section, in this table. A
-                // policy leaves the index before it leaves the list.
-                rest.at = policy.list.get();
-            }
+        let shown = self.get(&cursor.name, guard);
+        if let Some(policy) = shown.filter(|policy| policy.position == cursor.shown) {
+            // Litmus: publish-hash, remove
+            // INVARIANT: `policy` was found in this table, in the read-side section of `guard`, and
+            // a policy leaves the index before the list: `policy` was in the list then.
+            rest.at = policy.list.get();
         }
         for policy in rest {
             if policy.position > cursor.end {
@@ -197,7 +199,7 @@ impl Table {
         Ok(())
     }
 
-    /// Takes the mutex. Sleeps.
+    /// Takes the mutex; may sleep.
     #[doc(alias = "mutex_lock")]
     pub(crate) fn lock(&self) -> Writer<'_> {
         let mut state = self.state.lock();
@@ -217,12 +219,11 @@ impl PinnedDrop for Table {
     fn drop(self: Pin<&mut Self>) {
         let index = self.index.load(Relaxed);
         if !index.is_null() {
-            // The worker of the hash table may be moving objects to other buckets, so it goes
-            // first.
+            // The index goes before the objects: its worker may be moving them to other buckets.
             // SAFETY: By the type invariant `index` comes from a box. No reader is left.
             drop(unsafe { KBox::from_raw(index) });
         }
-        // SAFETY: The beginning is asked for, and exclusive access says that there is no writer.
+        // SAFETY: There is no `at`. Exclusive access to `self` says that there is no writer.
         let mut next = unsafe { self.next(None) };
         while let Some(at) = next {
             // SAFETY: `at` is in the table, and there is no writer.
@@ -258,22 +259,25 @@ impl<'g> Iterator for Iter<'g> {
         // SAFETY: By the type invariant `at` is allocated. Writers store `next` as a whole.
         let next = unsafe { Atomic::from_ptr(&raw mut (*self.at).next) };
         // Litmus: publish-list
-        // INVARIANT: Reached along the list within the section.
+        // INVARIANT: `at` was reached along the list within the read-side section of `guard`.
         self.at = dereference(next, self.guard);
         if self.at == self.order.as_raw() {
             return None;
         }
         let list: *mut Opaque<bindings::list_head> = self.at.cast();
-        // SAFETY: All elements of the list are `list` fields of objects, which stay during `'g`.
+        // SAFETY: `list` is not the head, so it is the `list` field of an object, which by the type
+        // invariant stays during `'g`.
         Some(unsafe { &*container_of!(list, Timeout, list) })
     }
 }
 
-/// The place of a dump. All zeros is the beginning.
+/// The place of a dump.
 ///
-/// The cursor names the policy that was shown last, and keeps nothing alive.
+/// All zeros is the beginning. The cursor names the policy that was shown last, and keeps nothing
+/// alive.
 #[derive(Clone, Copy)]
 pub(crate) struct Cursor {
+    /// The position of the policy that was shown last.
     shown: u64,
     /// The last position that is to be shown.
     end: u64,
@@ -283,8 +287,10 @@ pub(crate) struct Cursor {
 // SAFETY: All zeros are valid numbers, and an empty name.
 unsafe impl Zeroable for Cursor {}
 
-/// The only writer of a table. When it is dropped, the objects of removed policies are taken off
-/// the flows; then the mutex is released.
+/// The only writer of a table.
+///
+/// When the value is dropped, the objects of removed policies are taken off the flows; then the
+/// mutex is released.
 ///
 /// # Invariants
 ///
@@ -309,24 +315,24 @@ impl<'t> Writer<'t> {
     pub(crate) fn entry(&mut self, name: Name) -> Entry<'_, 't> {
         let found = self.table.get(&name, &rcu::read_lock()).map(NonNull::from);
         match found {
-            // INVARIANT: The policy is in the table, and nobody else can remove it.
+            // INVARIANT: `policy` is in the table, and nobody else can remove it.
             Some(policy) => Entry::Occupied(OccupiedEntry {
                 writer: self,
                 policy,
             }),
-            // INVARIANT: No policy has the name, and nobody else can insert one.
+            // INVARIANT: No policy has this name, and nobody else can insert one.
             None => Entry::Vacant(VacantEntry { writer: self, name }),
         }
     }
 
     /// Visits all policies, each of which may be removed.
     pub(crate) fn for_each(&mut self, mut visit: impl FnMut(OccupiedEntry<'_, 't>)) {
-        // SAFETY: The beginning is asked for, and this is the only writer.
+        // SAFETY: There is no `at`. `self` is the only writer.
         let mut next = unsafe { self.table.next(None) };
         while let Some(policy) = next {
-            // SAFETY: `policy` is in the table, and this is the only writer.
+            // SAFETY: `policy` is in the table, and `self` is the only writer.
             next = unsafe { self.table.next(Some(policy)) };
-            // INVARIANT: The policy is in the table, and nobody else can remove it.
+            // INVARIANT: `policy` is in the table: only the one before it could have been removed.
             visit(OccupiedEntry {
                 writer: self,
                 policy,
@@ -338,22 +344,23 @@ impl<'t> Writer<'t> {
     ///
     /// Packets see each new value at once.
     pub(crate) fn set_defaults(&mut self, attrs: TimeoutAttrs<'_, '_>) -> Result {
-        // SAFETY: Null asks the tracker to write to its own data in the namespace.
+        // SAFETY: `data` is null: the tracker writes to its own data in the namespace.
         unsafe { attrs.convert(self.table.net(), ptr::null_mut()) }
     }
 
-    /// Makes an index of all policies, for readers to search. May sleep.
+    /// Makes an index of all policies, for readers to search; may sleep, as `flags` allow.
     fn make_index(&mut self, flags: Flags) -> Result {
         let index = KBox::pin_init(Index::new(), flags)?;
         for policy in self.table.iter(&rcu::read_lock()) {
-            // SAFETY: The policy is in the table of this writer and, until this index is published,
-            // in no other. No other has its name.
+            // SAFETY: `policy` is in no hash table, because the table has no index yet. By the
+            // type invariant of the table, `policy` stays for a grace period after its removal, and
+            // no other has its name.
             unsafe { index.insert(policy) }?;
         }
-        // SAFETY: The index is not moved: the pointer is only turned back in order to be dropped.
+        // SAFETY: `index` is not moved: the pointer is only turned back in order to be dropped.
         let index = KBox::into_raw(unsafe { Pin::into_inner_unchecked(index) });
         // Litmus: index
-        // INVARIANT: The index has all policies, and there was none before.
+        // INVARIANT: `index` comes from `KBox::into_raw`, has all policies, and replaces null.
         // Release: a reader that finds the index finds its contents.
         self.table.index.store(index, Release);
         Ok(())
@@ -383,13 +390,14 @@ impl Deref for OccupiedEntry<'_, '_> {
 impl OccupiedEntry<'_, '_> {
     /// Replaces the timeouts; those that are absent take the default of the namespace.
     pub(crate) fn replace(&mut self, attrs: TimeoutAttrs<'_, '_>) -> Result {
-        self.store(attrs, self.writer.table.net())
+        // SAFETY: `self` is in the table of `writer`, its only writer.
+        unsafe { self.store(attrs, self.writer.table.net()) }
     }
 
     /// Ends the use of the policy, unless rules use it: from here on, no rule can become a user.
-    /// The error is the number of rules.
     ///
-    /// In a race with a rule, one atomic operation decides which of the two succeeds.
+    /// The error is the number of rules. In a race with a rule, one atomic operation decides which
+    /// of the two succeeds.
     pub(crate) fn retire(&self) -> Result<(), u32> {
         // Litmus: retire
         while !self.users.dec_if_one() {
@@ -403,7 +411,7 @@ impl OccupiedEntry<'_, '_> {
         Ok(())
     }
 
-    /// Removes the policy. Rules that use it keep the object.
+    /// Removes the policy; rules that use it keep the object.
     pub(crate) fn remove(self) {
         let Self { writer, policy } = self;
         // SAFETY: By the type invariant `policy` is in the table, which keeps it until the end of
@@ -416,8 +424,8 @@ impl OccupiedEntry<'_, '_> {
         // SAFETY: By the type invariant `object` is in the list, and `writer` is the only writer.
         unsafe { bindings::cttimeout_helper_list_del_rcu(object.list.get()) };
         writer.state.len -= 1;
-        // SAFETY: `policy` was just removed. By the safety requirements of `init`, the module's
-        // exit waits.
+        // SAFETY: `policy` was just removed, and what the table owned of it passes on. By the
+        // safety requirements of `init`, the module's exit waits.
         unsafe { writer.untimeout.add(policy) };
     }
 }
@@ -433,11 +441,11 @@ pub(crate) struct VacantEntry<'w, 't> {
 }
 
 impl<'w> VacantEntry<'w, '_> {
-    /// Creates a policy, behind all others. May sleep, as `flags` allow.
+    /// Creates a policy, behind all others.
     ///
-    /// `l3num` is the address family (`NFPROTO_*`) of the rules that may use it. Timeouts that are
-    /// absent take the default of the namespace. Fails with `ENOMEM`, and with the errors of the
-    /// tracker; nothing is left behind then.
+    /// `l3num` is the address family (`NFPROTO_*`) of the rules that may use the policy. Timeouts
+    /// that are absent take the default of the namespace. May sleep, as `flags` allow. Fails with
+    /// `ENOMEM`, and with the errors of [`Timeout::alloc`]; nothing is left behind then.
     pub(crate) fn insert(
         self,
         l3num: u16,
@@ -449,16 +457,18 @@ impl<'w> VacantEntry<'w, '_> {
         let position = table.last.load(Relaxed) + 1;
         // SAFETY: By the safety requirements of `init`, the module's exit waits.
         let policy = unsafe { Timeout::alloc(name, position, l3num, attrs, table.net(), flags) }?;
-        // SAFETY: The object is complete, in no list, and its memory outlives its removal by a
-        // grace period. `writer` is the only writer of the list.
+        // SAFETY: `policy` is complete, in no list, and outlives its removal by a grace period.
+        // `writer` is the only writer of `order`.
         unsafe {
             // Litmus: publish-list, publish-hash
             bindings::cttimeout_helper_list_add_tail_rcu(policy.list.get(), table.order.as_raw());
         }
         if let Some(index) = table.index(&rcu::read_lock()) {
-            // SAFETY: The object is in no hash table. By the type invariant, no other has its name.
+            // SAFETY: `policy` is in no hash table, and outlives its removal by a grace period. By
+            // the type invariant, no other has its name.
             unsafe { index.insert(&policy) }.inspect_err(|_| {
-                // SAFETY: The object was just added. No dump has shown it, because of its position.
+                // No dump has shown the policy, because of its position.
+                // SAFETY: `policy` was just added to the list, whose only writer `writer` is.
                 unsafe { bindings::cttimeout_helper_list_del_rcu(policy.list.get()) };
             })?;
         }
@@ -470,7 +480,8 @@ impl<'w> VacantEntry<'w, '_> {
             // Without memory for it, readers go on searching the list.
             let _ = writer.make_index(flags);
         }
-        // SAFETY: The table keeps the object, and `writer` is borrowed as long as the reference.
+        // INVARIANT: The user passes to the table.
+        // SAFETY: The table keeps `policy`, and `writer` is borrowed as long as the reference.
         Ok(unsafe { policy.into_raw().as_ref() })
     }
 }

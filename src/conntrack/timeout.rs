@@ -91,21 +91,20 @@ pub(crate) struct Timeout {
     pub(super) hash: Opaque<bindings::rhash_head>,
 }
 
-// SAFETY: The counts and timeouts are atomic, the links belong to the table, and all else is
-// immutable. The object belongs to no thread.
+// SAFETY: Neither `object` nor the other fields belong to a thread.
 unsafe impl Send for Timeout {}
 
-// SAFETY: The counts and timeouts are atomic, the links belong to the table, and all else is
-// immutable.
+// SAFETY: `users` and `refcnt` are atomic. The timeouts are stored word by word, by the writer of
+// the table only; `list` and `hash` belong to the table. All else is immutable.
 unsafe impl Sync for Timeout {}
 
 impl Timeout {
-    /// Allocates an object with the timeouts that `attrs` stand for in `net`. May sleep, as `flags`
-    /// allow.
+    /// Allocates an object with the timeouts that `attrs` stand for in `net`.
     ///
-    /// `position` is its place in the order of the table, and `l3num` the address family
-    /// (`NFPROTO_*`) of the rules that may use it. Fails with `ENOMEM`, `ENODEV` if the module is
-    /// being unloaded, and with the errors of the protocol's tracker.
+    /// `position` is the place of the object in the order of the table, and `l3num` the address
+    /// family (`NFPROTO_*`) of the rules that may use it. May sleep, as `flags` allow. Fails with
+    /// `ENOMEM`, `ENODEV` if the module is being unloaded, and with the errors of the protocol's
+    /// tracker.
     ///
     /// # Safety
     ///
@@ -142,13 +141,13 @@ impl Timeout {
         let module = this_module::<LocalModule>().as_ptr();
         // SAFETY: `module` is valid, because its code runs, or null if the module is built in.
         if !unsafe { bindings::cttimeout_helper_try_module_get(module) } {
-            // SAFETY: Nobody else has `object`, which was made here.
+            // SAFETY: `object` is a slab allocation that was made here, and nobody else has it.
             unsafe { free(object) };
             return Err(ENODEV);
         }
         // INVARIANT: The first user has the first count of `refcnt`, and the module reference.
         let user = User::new(timeout);
-        // SAFETY: The tracker's timeouts have their place in the allocation, at `data`.
+        // SAFETY: `layout` has room for the tracker's timeouts at `data`, aligned as pointers are.
         unsafe { attrs.convert(net, (&raw mut (*object.as_ptr()).data).cast()) }?;
         Ok(user)
     }
@@ -205,15 +204,15 @@ impl Timeout {
     /// Becomes a user, unless there are none any more.
     #[inline]
     pub(crate) fn try_use<'g>(&self, _guard: &'g rcu::Guard) -> Option<User<'g>> {
-        // INVARIANT: The user was just counted. The module's exit waits for RCU readers after it
-        // has taken the hooks and the commands away, so it waits for the end of `'g`.
+        // INVARIANT: The user of `self` was just counted. The module's exit takes the hooks and the
+        // commands away and then waits for RCU readers, and so for the end of `'g`.
         self.users
             // Litmus: retire
             .inc_not_zero()
             .then(|| User::new(NonNull::from(self)))
     }
 
-    /// Appends the timeouts to a message, in seconds. `EMSGSIZE` if there is no room.
+    /// Appends the timeouts to a message, in seconds; `EMSGSIZE` if there is no room.
     pub(crate) fn put_timeouts(&self, msg: &mut Message<'_>) -> Result {
         // SAFETY: By the type invariant, the tracker's timeouts are at `data`. They are read by the
         // word, each of which is old or new if they are being replaced.
@@ -225,10 +224,14 @@ impl Timeout {
     }
 
     /// Stores the timeouts that `attrs` stand for in `net`, word by word: a packet sees, for each
-    /// state, the old value or the new one. `EINVAL` if they are for another protocol.
+    /// state, the old value or the new one.
     ///
-    /// For the writer of the table only, so that two replacements do not mix.
-    pub(super) fn store(&self, attrs: TimeoutAttrs<'_, '_>, net: &Net) -> Result {
+    /// Fails with `EINVAL` if `attrs` are for another protocol.
+    ///
+    /// # Safety
+    ///
+    /// `self` must be in a table, and the caller must be its only writer.
+    pub(super) unsafe fn store(&self, attrs: TimeoutAttrs<'_, '_>, net: &Net) -> Result {
         if attrs.l4proto().number() != self.l4proto().number() {
             return Err(EINVAL);
         }
@@ -237,8 +240,9 @@ impl Timeout {
         // SAFETY: By the type invariant, `object` is valid.
         let data: *mut u32 = unsafe { (&raw mut (*self.object.as_ptr()).data).cast() };
         for (i, &word) in words.iter().enumerate().take(len) {
-            // SAFETY: By the type invariant, there is room for as many words at `data` as the
-            // tracker has. Packets read them as whole words, and only this writer writes to them.
+            // SAFETY: By the type invariant, `data` has room for the tracker's `len` words. Packets
+            // read them as whole words; by the safety requirements of this function, nobody else
+            // writes to them.
             unsafe {
                 if data.add(i).read() != word {
                     // Litmus: replace
@@ -249,8 +253,9 @@ impl Timeout {
         Ok(())
     }
 
-    /// Drops the references that the users had: one to the object, and one to the module. Returns
-    /// whether that was the last one to the object, which is then freed after a grace period.
+    /// Drops the references that the users had: one to the object, and one to the module.
+    ///
+    /// Returns whether the object had no other reference: it is then freed after a grace period.
     ///
     /// # Safety
     ///
@@ -279,19 +284,22 @@ unsafe fn refcnt<'a>(object: NonNull<bindings::nf_ct_timeout>) -> &'a Refcount {
     unsafe { &*(&raw mut (*object.as_ptr()).refcnt).cast() }
 }
 
-/// Drops a reference to an object of any creator. Returns whether it was the last one; the object
-/// is then freed after a grace period.
+/// Drops a reference to an object of any creator.
+///
+/// Returns whether the object had no other reference: it is then freed after a grace period.
 ///
 /// # Safety
 ///
-/// The caller must own a count of the `refcnt` of `object`, a slab allocation, and gives it up.
+/// `object` must be a slab allocation, and the caller must own a count of its `refcnt`, which
+/// passes to this function.
 #[doc(alias = "nf_ct_timeout_put")]
 pub(super) unsafe fn put(object: NonNull<bindings::nf_ct_timeout>) -> bool {
     // Litmus: last-user
     // SAFETY: The caller's reference keeps `object` until here.
     let last = unsafe { refcnt(object) }.dec_and_test();
     if last {
-        // SAFETY: `refcnt` is zero, so nobody but RCU readers has `object`, a slab allocation.
+        // SAFETY: `refcnt` is zero, so nobody but RCU readers has `object`, which by the safety
+        // requirements of this function is a slab allocation.
         unsafe { free(object) };
     }
     last
@@ -305,7 +313,7 @@ pub(super) unsafe fn put(object: NonNull<bindings::nf_ct_timeout>) -> bool {
 #[doc(alias = "kfree_rcu")]
 unsafe fn free(object: NonNull<bindings::nf_ct_timeout>) {
     // SAFETY: By the safety requirements of this function, `object` can be freed after a grace
-    // period, and its `rcu` is not in use.
+    // period. Its `rcu` is free for that: what `mark` reads there is of no use any more.
     unsafe {
         let rcu = &raw mut (*object.as_ptr()).rcu;
         // Litmus: remove, untimeout
@@ -338,7 +346,7 @@ impl User<'_> {
         }
     }
 
-    /// Turns the user into a pointer. It stays counted.
+    /// Turns the user, which stays counted, into a pointer.
     pub(super) fn into_raw(self) -> NonNull<Timeout> {
         ManuallyDrop::new(self).timeout
     }

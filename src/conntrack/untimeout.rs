@@ -35,12 +35,14 @@ use crate::{
     sync::refcount::RefcountExt, //
 };
 
-/// The walk over the flows of a namespace that is due. Dropping the value does it, and sleeps.
+/// A walk over the flows of a namespace: dropping the value does the walk if it is due, and sleeps.
 #[doc(alias = "nf_ct_untimeout")]
 pub(super) struct Untimeout<'a> {
     net: &'a Net,
-    /// Not zero, and not the number of another walk in `net`.
+    /// Not zero, the mark of objects that are not deleted, and not the number of another walk for
+    /// the same table.
     number: usize,
+    /// Whether an object was marked that a flow may have.
     due: bool,
 }
 
@@ -56,23 +58,25 @@ impl<'a> Untimeout<'a> {
 
     /// Drops the table's user of an object that was removed from the table.
     ///
-    /// Flows that have the object go on with the default timeouts of the namespace, after the walk.
-    /// Without flows and rules, no walk is due. Rules keep the object, and so may a flow that is
-    /// not in the flow table yet, because its first packet is being processed.
+    /// After the walk, flows that had the object go on with the default timeouts of the namespace.
+    /// Without flows and rules, no walk is due. Rules keep the object, and so may a flow whose
+    /// first packet is being processed, and which is not in the flow table yet.
     ///
     /// # Safety
     ///
-    /// `timeout` was just removed from its table. The table's user passes to this function or, if
-    /// there are no users any more, the references that they had. The module's exit must wait for
-    /// the caller.
+    /// `timeout` must just have been removed from its table. The table's user passes to this
+    /// function or, if there are no users any more, the references that they had. The module's exit
+    /// must wait for the caller.
     pub(super) unsafe fn add(&mut self, timeout: NonNull<Timeout>) {
-        // SAFETY: The references of the users of `timeout` keep it and its object.
+        // SAFETY: By the safety requirements of this function, the users' count of `refcnt` keeps
+        // the allocation, with `timeout` and its object, until it is dropped below.
         let (users, mark) = unsafe { (&timeout.as_ref().users, mark(timeout.as_ref().as_raw())) };
         // Litmus: mark
         mark.store(self.number, Relaxed);
         // Litmus: retire
         let unused = users.read() == 0 || users.dec_and_test();
-        // SAFETY: `timeout` has no users any more, by whom it could be released.
+        // SAFETY: `timeout` has no users any more. The table's was the last, here or when it was
+        // retired, so nobody else releases it. The module's exit waits for the caller.
         let freed = unused && unsafe { Timeout::release(timeout) };
         self.due |= !freed;
     }
@@ -80,14 +84,22 @@ impl<'a> Untimeout<'a> {
 
 impl Drop for Untimeout<'_> {
     fn drop(&mut self) {
-        if self.due {
-            walk(self.net, self.number);
+        if !self.due {
+            return;
         }
+        let data = bindings::nf_ct_iter_data {
+            net: self.net.as_raw(),
+            data: ptr::without_provenance_mut(self.number),
+            ..Default::default()
+        };
+        // SAFETY: `net` is valid, and `untimeout` returns zero for each flow, so that it stays.
+        unsafe { bindings::nf_ct_iterate_cleanup_net(Some(untimeout), &data) };
     }
 }
 
-/// The mark of an object: `rcu.next`, which is zero, and has no other use before the object is
-/// freed.
+/// The mark of an object: `rcu.next`, which has no other use before the object is freed.
+///
+/// Zero, unless [`Untimeout::add`] has marked the object; nftables' objects are never marked.
 ///
 /// # Safety
 ///
@@ -96,17 +108,6 @@ unsafe fn mark<'a>(object: NonNull<bindings::nf_ct_timeout>) -> &'a Atomic<usize
     // SAFETY: By the safety requirements of this function, `object` is not being freed, so only
     // walks and `Untimeout::add` access the field, atomically.
     unsafe { Atomic::from_ptr((&raw mut (*object.as_ptr()).rcu.next).cast()) }
-}
-
-/// Takes the objects marked with `number` off all flows in `net`. Sleeps.
-fn walk(net: &Net, number: usize) {
-    let data = bindings::nf_ct_iter_data {
-        net: net.as_raw(),
-        data: ptr::without_provenance_mut(number),
-        ..Default::default()
-    };
-    // SAFETY: `net` is valid, and `untimeout` returns zero for each flow, so that it stays.
-    unsafe { bindings::nf_ct_iterate_cleanup_net(Some(untimeout), &data) };
 }
 
 /// Takes the object off a flow, if it is marked; the flow itself stays.
@@ -120,10 +121,10 @@ unsafe extern "C" fn untimeout(ct: *mut bindings::nf_conn, number: *mut c_void) 
     else {
         return 0;
     };
-    // SAFETY: The extension is valid as long as `ct` is. Packets load the pointer as a whole.
+    // SAFETY: `ext` is valid as long as `ct` is. Packets load `timeout` as a whole.
     let slot = unsafe { Atomic::from_ptr(&raw mut (*ext.as_ptr()).timeout) };
-    // Relaxed: the pointer was stored before the flow was in the flow table; what it leads to is
-    // ordered by the address dependency.
+    // Relaxed: `timeout` was stored before the flow was in the flow table, and was replaced by null
+    // at most, under the lock that is held here.
     let Some(object) = NonNull::new(slot.load(Relaxed)) else {
         return 0;
     };
@@ -134,7 +135,8 @@ unsafe extern "C" fn untimeout(ct: *mut bindings::nf_conn, number: *mut c_void) 
         // A packet that has loaded the pointer before, under RCU, uses the object's timeouts once
         // more; its memory stays for a grace period.
         slot.store(ptr::null_mut(), Relaxed);
-        // SAFETY: The flow's reference to `object`, a slab allocation, is dropped in its place.
+        // SAFETY: The flow's count of `object` is given up, whose place was just cleared. The mark
+        // says that `Timeout::alloc` made `object`: a slab allocation.
         unsafe { put(object) };
     }
     0

@@ -26,11 +26,12 @@ pub(crate) unsafe fn held<'a>() -> &'a Guard {
 /// Loads a pointer that a writer may change meanwhile.
 ///
 /// A relaxed load is enough: reads through the pointer are ordered by the address dependency, and
-/// the writer has published it with release ordering. (`Atomic::load` calls a function, with which
-/// a rule finds and puts one of ten policies in 504 instructions instead of 191.)
+/// the writer has published it with release ordering. (`Atomic::load` calls a function, which would
+/// more than double the instructions by which a rule finds one of ten policies.)
 #[doc(alias = "rcu_dereference")]
 #[inline(always)]
 pub(crate) fn dereference<T>(place: &Atomic<*mut T>, _guard: &Guard) -> *mut T {
-    // SAFETY: `place` is valid, because it is borrowed. A volatile load is `READ_ONCE()`.
+    // SAFETY: `place` is valid, because it is borrowed. A volatile load of a pointer is a relaxed
+    // one, as `READ_ONCE()` is.
     unsafe { place.as_ptr().read_volatile() }
 }

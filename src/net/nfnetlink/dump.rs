@@ -37,12 +37,15 @@ use crate::{
 
 /// How all objects of a namespace are sent, buffer by buffer.
 pub(crate) trait Dump<S: Subsystem>: 'static {
-    /// Where to go on. All zeros means the beginning. It is never dropped, and each buffer may be
-    /// filled by a different thread.
+    /// Where to go on; all zeros means the beginning.
+    ///
+    /// The value is never dropped, and each buffer may be filled by a different thread.
     type Cursor: Copy + Send + Zeroable;
 
     /// Writes objects from `cursor` on, until there are no more (`Ok`) or one does not fit in the
-    /// buffer (`EMSGSIZE`), and sets `cursor` to where the next buffer begins. Must not sleep.
+    /// buffer (`EMSGSIZE`), and sets `cursor` to where the next buffer begins.
+    ///
+    /// Must not sleep.
     fn fill(
         data: &S::Data,
         out: &mut DumpBuffer<'_, S>,
@@ -63,13 +66,14 @@ pub(crate) struct DumpBuffer<'a, S> {
 }
 
 impl<S: Subsystem> DumpBuffer<'_, S> {
-    /// Appends a message of type `command`, which `fill` writes. `EMSGSIZE` if it does not fit.
+    /// Appends a message of type `command`, which `fill` writes; `EMSGSIZE` if it does not fit.
     pub(crate) fn message(
         &mut self,
         command: u8,
         fill: impl FnOnce(&mut Message<'_>) -> Result,
     ) -> Result {
-        // SAFETY: By the type invariant `cb` and its request are valid, and `skb` is this dump's.
+        // SAFETY: By the type invariant `cb` and its request are valid, and so is `skb`, to which
+        // nobody but this dump writes.
         let mut msg = unsafe {
             let cb = self.cb.as_ref();
             put_header::<S>(self.skb, cb.skb, cb.nlh, command)
@@ -99,8 +103,9 @@ pub(super) unsafe extern "C" fn fill<S: Subsystem, D: Dump<S>>(
     let Some(data) = <S::Data as HasPernet>::pernet().get(net, &guard) else {
         return 0;
     };
-    // SAFETY: The core passes valid pointers.
+    // SAFETY: `skb` and `cb` are the core's arguments: valid, and not null.
     let (place, mut out) = unsafe {
+        // INVARIANT: `skb` and `cb` are the arguments of this call.
         let out = DumpBuffer::<S> {
             skb: NonNull::new_unchecked(skb),
             cb: NonNull::new_unchecked(cb),
@@ -108,12 +113,13 @@ pub(super) unsafe extern "C" fn fill<S: Subsystem, D: Dump<S>>(
         };
         ((&raw mut (*cb).__bindgen_anon_1).cast::<D::Cursor>(), out)
     };
-    // SAFETY: `place` is large enough, as asserted above. The core sets it to zero before the first
-    // call, a valid cursor, and only this function writes to it. It may be aligned to less.
+    // SAFETY: `place` is large enough for a cursor, as asserted above, but may not be aligned. The
+    // core zeroes it before the first call, and all zeros is a cursor; after that, only this
+    // function writes to `place`.
     let mut cursor = unsafe { place.read_unaligned() };
     // The core goes on after EMSGSIZE, if there is anything in the buffer.
     let ret = from_result(|| D::fill(data, &mut out, &mut cursor, &guard).map(|()| 0));
-    // SAFETY: `place` is as above.
+    // SAFETY: `place` is large enough for a cursor, as asserted above; nobody else uses it.
     unsafe { place.write_unaligned(cursor) };
     ret
 }

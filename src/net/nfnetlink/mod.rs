@@ -57,15 +57,15 @@ pub(crate) trait Subsystem: Sized + Send + Sync + 'static {
     const NAME: &'static CStr;
     /// Its number: one of `NFNL_SUBSYS_*`.
     const ID: u8;
-    /// What its attributes may hold, by type. The last entry is for the largest type.
+    /// What its attributes may hold, by type; the last entry is for the largest type.
     const POLICY: &'static [AttrPolicy];
-    /// Its commands. A command's message type is its index.
+    /// Its commands, each at the index that is its message type.
     const CALLBACKS: &'static [Callback<Self>];
 }
 
 /// A command of a subsystem.
 pub(crate) trait Command<S: Subsystem> {
-    /// Carries out the command, in parallel to all others. May sleep; no lock is held.
+    /// Carries out the command, in parallel to all others, without a lock; may sleep.
     ///
     /// An error becomes the answer, except `EAGAIN`, with which the core starts again.
     fn call<'a>(req: &Request<'a, S>, ack: &mut ExtAck<'_>) -> Result<(), S::Refusal<'a>>;
@@ -95,7 +95,7 @@ impl<S: Subsystem> Callback<S> {
             bindings::nfnl_callback {
                 call: Some(Self::call::<C>),
                 policy: S::POLICY.as_ptr().cast(),
-                // The other type would have the core hold a mutex that all namespaces share.
+                // With `NFNL_CB_MUTEX`, the core would hold a mutex that all namespaces share.
                 type_: bindings::nfnl_callback_type_NFNL_CB_RCU,
                 attr_count: S::POLICY.len() as u16 - 1,
             },
@@ -118,9 +118,10 @@ impl<S: Subsystem> Callback<S> {
             return EPROTONOSUPPORT.to_errno();
         }
         // SAFETY: The core holds the RCU read lock, for the sake of the module, which the reference
-        // keeps. The arguments are on the core's stack; the sender's socket keeps the namespace.
+        // keeps from now on. Nothing else depends on the lock: `info` and `attrs` are on the core's
+        // stack, and the sender's socket keeps the namespace.
         unsafe { bindings::rcu_read_unlock() };
-        // SAFETY: The core passes valid arguments.
+        // SAFETY: `skb`, `info` and `attrs` are the arguments of this call of a command of `S`.
         let (req, mut ack) = unsafe { Request::from_raw(skb, info, attrs) };
         let ret = from_result(|| match C::call(&req, &mut ack) {
             Ok(()) => Ok(0),
@@ -159,9 +160,9 @@ impl<'a, S: Subsystem> Request<'a, S> {
         info: *const bindings::nfnl_info,
         attrs: *const *const bindings::nlattr,
     ) -> (Self, ExtAck<'a>) {
-        // SAFETY: By the safety requirements of this function, the pointers are valid. The table
-        // has one entry for each entry of the policy, parsed with it. The core made the extack for
-        // this message alone.
+        // SAFETY: By the safety requirements of this function, `skb` and `info` are valid, and not
+        // null; `attrs` has an entry for each of `S::POLICY`, by which it was parsed. The core made
+        // `info.extack` for this message alone.
         unsafe {
             let info = &*info;
             // INVARIANT: A command of `S` runs, so its registration exists, which owns a
@@ -178,13 +179,14 @@ impl<'a, S: Subsystem> Request<'a, S> {
 
     /// The network namespace of the socket that the request came from.
     pub(crate) fn net(&self) -> &'a Net {
-        // SAFETY: The socket keeps its namespace while the command runs.
+        // SAFETY: By the type invariants `info` is the core's: the socket of the request keeps
+        // `info.net` while the command runs.
         unsafe { Net::from_raw(self.info.net) }
     }
 
     /// The subsystem's data in that namespace.
     pub(crate) fn data(&self) -> &'a S::Data {
-        // SAFETY: By the type invariants the data is registered while the command runs.
+        // SAFETY: By the type invariants `S::Data` is registered while the command runs.
         unsafe { netns::data(self.net()) }
     }
 
@@ -194,7 +196,7 @@ impl<'a, S: Subsystem> Request<'a, S> {
     }
 
     fn flags(&self) -> u32 {
-        // SAFETY: By the type invariants the header is valid.
+        // SAFETY: By the type invariants `info.nlh` is valid.
         u32::from(unsafe { (*self.info.nlh).nlmsg_flags })
     }
 
@@ -210,11 +212,11 @@ impl<'a, S: Subsystem> Request<'a, S> {
         self.flags() & bindings::NLM_F_DUMP != 0
     }
 
-    /// Answers with one message of type `command`, which `fill` writes. Sleeps, but not while
-    /// `fill` runs.
+    /// Answers with one message of type `command`, which `fill` writes.
     ///
-    /// The message is marked `NLM_F_MULTI`, as subsystems have always done. Fails with `ENOMEM`,
-    /// `EMSGSIZE` if the message does not fit in a page, and `ENOBUFS` if the client does not read.
+    /// Sleeps, but not while `fill` runs. The message is marked `NLM_F_MULTI`, as subsystems have
+    /// always done. Fails with `ENOMEM`, `EMSGSIZE` if the message does not fit in a page, and
+    /// `ENOBUFS` if the client does not read.
     pub(crate) fn reply<E: From<Error>>(
         &self,
         command: u8,
@@ -227,7 +229,8 @@ impl<'a, S: Subsystem> Request<'a, S> {
         fill(&mut msg)?;
         msg.end();
 
-        // SAFETY: The namespace and the request are valid; the function frees `skb` in any case.
+        // SAFETY: By the type invariants `info.net` and `self.skb` are valid; the C function takes
+        // over `skb`, and frees it in any case.
         to_result(unsafe {
             let portid = (*bindings::cttimeout_helper_NETLINK_CB(self.skb.as_ptr())).portid;
             bindings::nfnetlink_unicast(skb.into_raw(), self.info.net, portid)
@@ -235,9 +238,9 @@ impl<'a, S: Subsystem> Request<'a, S> {
         Ok(())
     }
 
-    /// Starts to send all objects, as `D` writes them. Sleeps.
+    /// Starts to send all objects, as `D` writes them; sleeps.
     ///
-    /// Returns `EINTR` on success, which tells the core that no further reply is due.
+    /// Returns `Err(EINTR)` on success, which tells the core that no further reply is due.
     #[doc(alias = "netlink_dump_start")]
     pub(crate) fn start_dump<D: Dump<S>>(&self) -> Result {
         let mut control = bindings::netlink_dump_control {
@@ -245,8 +248,9 @@ impl<'a, S: Subsystem> Request<'a, S> {
             module: this_module::<S::OwnerModule>().as_ptr(),
             ..Default::default()
         };
-        // SAFETY: The arguments are the core's own, and the dump keeps the message by a reference.
-        // The command does not hold the RCU read lock.
+        // SAFETY: By the type invariants the socket, `skb` and `nlh` are valid; the dump takes a
+        // reference to `skb`, of which `nlh` is a part. `control` is copied. The command does not
+        // hold the RCU read lock.
         to_result(unsafe {
             bindings::__netlink_dump_start(
                 self.info.sk,
@@ -283,7 +287,8 @@ unsafe fn put_header<'a, S: Subsystem>(
     } else {
         0
     };
-    // SAFETY: By the safety requirements of this function, `skb` is valid.
+    // SAFETY: By the safety requirements of this function, `skb` is valid, and nobody else writes
+    // to it.
     let nlh = unsafe {
         bindings::cttimeout_helper_nfnl_msg_put(
             skb.as_ptr(),
@@ -297,7 +302,7 @@ unsafe fn put_header<'a, S: Subsystem>(
         )
     };
     let nlh = NonNull::new(nlh).ok_or(EMSGSIZE)?;
-    // SAFETY: `nlh` was just put at the end of `skb`.
+    // SAFETY: `nlh` was just put at the end of `skb`, to which nobody else writes during `'a`.
     Ok(unsafe { Message::from_raw(skb, nlh) })
 }
 
@@ -322,7 +327,7 @@ impl<S: Subsystem, P: Provides<S::Data>> SubsystemRegistration<S, P> {
         }
     };
 
-    /// Registers the subsystem: from now on its commands are called. May sleep.
+    /// Registers the subsystem: from now on its commands are called; may sleep.
     ///
     /// Fails with `EBUSY` if there is another one with its number; `below` is dropped then.
     #[doc(alias = "nfnetlink_subsys_register")]
