@@ -51,6 +51,7 @@ void *cttimeout_helper_net_generic(const struct net *net, unsigned int id);
 struct sk_buff *cttimeout_helper_nlmsg_new(size_t payload, gfp_t flags);
 void cttimeout_helper_nlmsg_end(struct sk_buff *skb, struct nlmsghdr *nlh);
 void cttimeout_helper_nlmsg_cancel(struct sk_buff *skb, struct nlmsghdr *nlh);
+void *cttimeout_helper_nlmsg_append(struct sk_buff *skb, u32 size);
 struct nlattr *cttimeout_helper_nla_nest_start(struct sk_buff *skb, int type);
 int cttimeout_helper_nla_nest_end(struct sk_buff *skb, struct nlattr *start);
 struct netlink_skb_parms *cttimeout_helper_NETLINK_CB(struct sk_buff *skb);

@@ -112,6 +112,11 @@ void cttimeout_helper_nlmsg_cancel(struct sk_buff *skb, struct nlmsghdr *nlh)
 	nlmsg_cancel(skb, nlh);
 }
 
+void *cttimeout_helper_nlmsg_append(struct sk_buff *skb, u32 size)
+{
+	return nlmsg_append(skb, size);
+}
+
 struct nlattr *cttimeout_helper_nla_nest_start(struct sk_buff *skb, int type)
 {
 	return nla_nest_start(skb, type);

@@ -32,7 +32,10 @@ use super::timeout::{
 use crate::{
     bindings,
     net::netns::Net,
-    sync::refcount::RefcountExt, //
+    sync::{
+        rcu::read_once,
+        refcount::RefcountExt, //
+    },
 };
 
 /// A walk over the flows of a namespace: dropping the value does the walk if it is due, and sleeps.
@@ -123,14 +126,14 @@ unsafe extern "C" fn untimeout(ct: *mut bindings::nf_conn, number: *mut c_void) 
     };
     // SAFETY: `ext` is valid as long as `ct` is. Packets load `timeout` as a whole.
     let slot = unsafe { Atomic::from_ptr(&raw mut (*ext.as_ptr()).timeout) };
-    // Relaxed: `timeout` was stored before the flow was in the flow table, and was replaced by null
+    // No order is needed: `timeout` was stored before the flow was in the flow table, and was replaced by null
     // at most, under the lock that is held here.
-    let Some(object) = NonNull::new(slot.load(Relaxed)) else {
+    let Some(object) = NonNull::new(read_once(slot)) else {
         return 0;
     };
     // SAFETY: The flow has a reference to `object`: a flow that is being freed has left the flow
     // table, under the lock that is held here.
-    if unsafe { mark(object) }.load(Relaxed) == number.addr() {
+    if read_once(unsafe { mark(object) }) == number.addr() {
         // Litmus: mark, untimeout
         // A packet that has loaded the pointer before, under RCU, uses the object's timeouts once
         // more; its memory stays for a grace period.

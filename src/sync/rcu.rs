@@ -7,7 +7,10 @@
 use core::ptr::NonNull;
 
 use kernel::sync::{
-    atomic::Atomic,
+    atomic::{
+        Atomic,
+        AtomicType, //
+    },
     rcu::Guard, //
 };
 
@@ -23,15 +26,24 @@ pub(crate) unsafe fn held<'a>() -> &'a Guard {
     unsafe { NonNull::dangling().as_ref() }
 }
 
+/// Loads a value that a writer may change meanwhile.
+///
+/// The load is relaxed. (`Atomic::load` calls a function, which would more than double the
+/// instructions by which a rule finds one of ten policies.)
+#[doc(alias = "READ_ONCE")]
+#[inline(always)]
+pub(crate) fn read_once<T: AtomicType>(place: &Atomic<T>) -> T {
+    // SAFETY: `place` is valid, because it is borrowed. A volatile load of a word is a relaxed one,
+    // as `READ_ONCE()` is.
+    unsafe { place.as_ptr().read_volatile() }
+}
+
 /// Loads a pointer that a writer may change meanwhile.
 ///
 /// A relaxed load is enough: reads through the pointer are ordered by the address dependency, and
-/// the writer has published it with release ordering. (`Atomic::load` calls a function, which would
-/// more than double the instructions by which a rule finds one of ten policies.)
+/// the writer has published it with release ordering.
 #[doc(alias = "rcu_dereference")]
 #[inline(always)]
 pub(crate) fn dereference<T>(place: &Atomic<*mut T>, _guard: &Guard) -> *mut T {
-    // SAFETY: `place` is valid, because it is borrowed. A volatile load of a pointer is a relaxed
-    // one, as `READ_ONCE()` is.
-    unsafe { place.as_ptr().read_volatile() }
+    read_once(place)
 }
