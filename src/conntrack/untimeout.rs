@@ -126,8 +126,8 @@ unsafe extern "C" fn untimeout(ct: *mut bindings::nf_conn, number: *mut c_void) 
     };
     // SAFETY: `ext` is valid as long as `ct` is. Packets load `timeout` as a whole.
     let slot = unsafe { Atomic::from_ptr(&raw mut (*ext.as_ptr()).timeout) };
-    // No order is needed: `timeout` was stored before the flow was in the flow table, and was replaced by null
-    // at most, under the lock that is held here.
+    // No order is needed: `timeout` was stored before the flow was in the flow table, and was
+    // replaced by null at most, under the lock that is held here.
     let Some(object) = NonNull::new(read_once(slot)) else {
         return 0;
     };
