@@ -81,7 +81,7 @@ pub(crate) struct Table {
     state: Mutex<State>,
 }
 
-/// What only the writer of a table needs.
+/// State that only the writer of a table needs.
 struct State {
     /// The number of policies.
     len: usize,

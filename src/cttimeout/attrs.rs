@@ -50,7 +50,7 @@ pub(crate) const DATA: u16 = bindings::ctattr_timeout_CTA_TIMEOUT_DATA as u16;
 /// The use count of the policy: 1, plus 1 for each rule; 32 bits. Only in replies.
 pub(crate) const USE: u16 = bindings::ctattr_timeout_CTA_TIMEOUT_USE as u16;
 
-/// What each attribute may hold, by type.
+/// The contents that each attribute may have, by type.
 pub(crate) const POLICY: [AttrPolicy; USE as usize + 1] = {
     let mut policy = [const { AttrPolicy::unspecified() }; USE as usize + 1];
     policy[NAME as usize] = AttrPolicy::nul_string(TIMEOUT_NAME_MAX as u16 - 1);

@@ -185,7 +185,7 @@ impl<'t, 'a> Attrs<'t, 'a> {
     }
 }
 
-/// What one attribute type may hold (`struct nla_policy`).
+/// The contents that one attribute type may have (`struct nla_policy`).
 #[repr(transparent)]
 pub(crate) struct AttrPolicy(bindings::nla_policy);
 

@@ -57,7 +57,7 @@ pub(crate) trait Subsystem: Sized + Send + Sync + 'static {
     const NAME: &'static CStr;
     /// Its number: one of `NFNL_SUBSYS_*`.
     const ID: u8;
-    /// What its attributes may hold, by type; the last entry is for the largest type.
+    /// The contents that its attributes may have, by type; the last entry is for the largest type.
     const POLICY: &'static [AttrPolicy];
     /// Its commands, each at the index that is its message type.
     const CALLBACKS: &'static [Callback<Self>];
