@@ -24,7 +24,7 @@ use crate::{
         netlink::{
             Attr,
             AttrTable,
-            Attrs,
+            Be32Attr,
             ExtAck,
             Message, //
         },
@@ -36,13 +36,16 @@ use crate::{
 ///
 /// Conntrack compares points in time as signed 32-bit numbers of jiffies; a flow with a longer
 /// timeout would count as expired at once.
-pub(crate) const MAX_TIMEOUT_SECS: u32 = i32::MAX as u32 / bindings::CONFIG_HZ;
+pub(super) const MAX_TIMEOUT_SECS: u32 = i32::MAX as u32 / bindings::CONFIG_HZ;
+
+/// A stand-in for longer timeouts.
+static LONGEST: Be32Attr = Be32Attr::new(MAX_TIMEOUT_SECS);
 
 /// The largest number of timeouts that a tracker may have; TCP, with 14, has the most.
 pub(super) const MAX_WORDS: usize = 16;
 
 /// Room for timeouts as user space gives them: as many types, and the unused type 0.
-pub(crate) type TimeoutAttrTable = AttrTable<MAX_WORDS>;
+pub(crate) type TimeoutAttrTable<'a> = AttrTable<'a, MAX_WORDS>;
 
 /// A protocol tracker (`struct nf_conntrack_l4proto`), which lives as long as the conntrack core.
 #[derive(Clone, Copy)]
@@ -86,17 +89,27 @@ impl L4Proto {
 
     /// Parses the attributes nested in `attr`: timeouts in seconds, by state.
     ///
+    /// A timeout that is too long becomes [`MAX_TIMEOUT_SECS`]. A warning in `ack` says so, or that
+    /// a timeout is 0; of several warnings, the last one stays.
+    ///
     /// Fails with `EOPNOTSUPP` if the tracker has more types than the table has room for, and with
     /// the parser's errors, which are then reported in `ack`.
     pub(crate) fn parse<'t, 'a>(
         self,
         attr: Attr<'a>,
-        table: &'t mut TimeoutAttrTable,
+        table: &'t mut TimeoutAttrTable<'a>,
         ack: &mut ExtAck<'_>,
     ) -> Result<TimeoutAttrs<'t, 'a>> {
         let ops = &self.0.ctnl_timeout;
         // SAFETY: `nla_policy` is static, and has an entry for each type up to `nlattr_max`.
         let attrs = unsafe { attr.parse_nested(ops.nlattr_max, ops.nla_policy, table, ack) }?;
+        for slot in attrs.iter_mut() {
+            let Some(attr) = slot else { continue };
+            let seconds = attr.get_be32()?;
+            if !(1..=MAX_TIMEOUT_SECS).contains(&seconds) {
+                *slot = Some(extreme(*attr, seconds, ack));
+            }
+        }
         // INVARIANT: `attrs` has `nlattr_max + 1` entries, as `parse_nested` makes them.
         Ok(TimeoutAttrs {
             l4proto: self,
@@ -149,6 +162,23 @@ impl L4Proto {
     }
 }
 
+/// Warns of a timeout that is 0 or too long, and returns the attribute that takes its place. (An
+/// error would be a surprise: C accepts both.)
+#[cold]
+fn extreme<'a>(attr: Attr<'a>, seconds: u32, ack: &mut ExtAck<'_>) -> Attr<'a> {
+    let number = attr.attr_type();
+    if seconds == 0 {
+        ack.set_msg(fmt!(
+            "timeout attribute {number} is 0: such flows expire at once"
+        ));
+        return attr;
+    }
+    ack.set_msg(fmt!(
+        "timeout attribute {number} exceeds {MAX_TIMEOUT_SECS} seconds, and was set to that"
+    ));
+    (&LONGEST).into()
+}
+
 /// The timeouts of one protocol in a namespace, where packets and sysctls find them.
 ///
 /// # Invariants
@@ -185,10 +215,10 @@ impl DefaultTimeouts<'_> {
 #[derive(Clone, Copy)]
 pub(crate) struct TimeoutAttrs<'t, 'a> {
     l4proto: L4Proto,
-    attrs: Attrs<'t, 'a>,
+    attrs: &'t [Option<Attr<'a>>],
 }
 
-impl<'t, 'a> TimeoutAttrs<'t, 'a> {
+impl TimeoutAttrs<'_, '_> {
     /// No timeouts from user space: they stand for the defaults.
     #[cfg(CTTIMEOUT_KUNIT)]
     pub(crate) fn none(l4proto: L4Proto) -> Result<Self> {
@@ -196,7 +226,7 @@ impl<'t, 'a> TimeoutAttrs<'t, 'a> {
             return Err(EOPNOTSUPP);
         }
         // INVARIANT: `attrs` has `MAX_WORDS` entries, which are enough, as just checked.
-        let attrs = Attrs::none::<MAX_WORDS>();
+        let attrs = const { &[None; MAX_WORDS] };
         Ok(Self { l4proto, attrs })
     }
 
@@ -215,17 +245,11 @@ impl<'t, 'a> TimeoutAttrs<'t, 'a> {
     pub(super) unsafe fn convert(self, net: &Net, data: *mut c_void) -> Result {
         let ops = &self.l4proto.0.ctnl_timeout;
         let nlattr_to_obj = ops.nlattr_to_obj.ok_or(EOPNOTSUPP)?;
-        // SAFETY: The table is as long as the tracker expects, by the type invariant; `data` has
+        // The function does not change the table.
+        let table = self.attrs.as_ptr().cast_mut().cast();
+        // SAFETY: `table` is as long as the tracker expects, by the type invariant; `data` has
         // room by the safety requirements of this function.
-        to_result(unsafe { nlattr_to_obj(self.attrs.as_raw(), net.as_raw(), data) })
-    }
-
-    /// The attributes that are there, each a number of seconds (32 bits).
-    pub(crate) fn iter(self) -> impl Iterator<Item = Attr<'a>> + 't
-    where
-        'a: 't,
-    {
-        self.attrs.iter()
+        to_result(unsafe { nlattr_to_obj(table, net.as_raw(), data) })
     }
 
     /// Converts them to all timeouts of the protocol, in jiffies, by the tracker's own numbers;

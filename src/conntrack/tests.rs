@@ -237,7 +237,6 @@ mod suite {
             },
             Reason::OtherL4 { old: 254, new: 253 },
             Reason::Untracked(254),
-            Reason::TooLong,
             Reason::InUse { rules: u32::MAX },
         ] {
             let text = CString::try_from_fmt(fmt!("{reason}"))?;

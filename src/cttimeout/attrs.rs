@@ -19,10 +19,7 @@ use crate::{
     conntrack::{
         l4proto::{
             DefaultTimeouts,
-            L4Proto,
-            TimeoutAttrTable,
-            TimeoutAttrs,
-            MAX_TIMEOUT_SECS, //
+            L4Proto, //
         },
         name::{
             Name,
@@ -34,7 +31,6 @@ use crate::{
         Attr,
         AttrPolicy,
         Attrs,
-        ExtAck,
         Message, //
     },
 };
@@ -62,22 +58,12 @@ pub(crate) const POLICY: [AttrPolicy; USE as usize + 1] = {
 
 /// The attributes of a request, with their meaning.
 #[derive(Clone, Copy)]
-pub(crate) struct RequestAttrs<'a>(pub(crate) Attrs<'a, 'a>);
+pub(crate) struct RequestAttrs<'a>(pub(crate) Attrs<'a>);
 
 impl<'a> RequestAttrs<'a> {
     /// An attribute that the command cannot do without.
     pub(crate) fn require(self, attr_type: u16) -> Outcome<'a, Attr<'a>> {
         Ok(self.0.get(attr_type).ok_or(Reason::Missing(attr_type))?)
-    }
-
-    /// The name, if there is one, and its attribute.
-    pub(crate) fn name(self) -> Outcome<'a, Option<(Attr<'a>, Name)>> {
-        let Some(attr) = self.0.get(NAME) else {
-            return Ok(None);
-        };
-        // The netlink policy lets no other names pass.
-        let name = Name::new(attr.payload()).ok_or(EINVAL)?;
-        Ok(Some((attr, name)))
     }
 
     /// The tracker that the request is for.
@@ -86,22 +72,12 @@ impl<'a> RequestAttrs<'a> {
         let number = attr.get_u8()?;
         L4Proto::find(number).ok_or(Refusal::at(attr, Reason::Untracked(number)))
     }
+}
 
-    /// The timeouts, each of which is in range.
-    pub(crate) fn timeouts<'t>(
-        self,
-        l4proto: L4Proto,
-        table: &'t mut TimeoutAttrTable,
-        ack: &mut ExtAck<'_>,
-    ) -> Outcome<'a, TimeoutAttrs<'t, 'a>> {
-        let timeouts = l4proto.parse(self.require(DATA)?, table, ack)?;
-        for attr in timeouts.iter() {
-            if attr.get_be32()? > MAX_TIMEOUT_SECS {
-                return Err(Refusal::at(attr, Reason::TooLong));
-            }
-        }
-        Ok(timeouts)
-    }
+/// The name in an attribute.
+pub(crate) fn name(attr: Attr<'_>) -> Result<Name> {
+    // The netlink policy lets no other names pass.
+    Name::new(attr.payload()).ok_or(EINVAL)
 }
 
 /// Writes a policy.

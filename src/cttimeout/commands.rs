@@ -28,7 +28,6 @@ use crate::{
     compat::__GFP_RETRY_MAYFAIL,
     conntrack::{
         l4proto::TimeoutAttrTable,
-        name::Name,
         table::{
             Cursor,
             Entry,
@@ -89,7 +88,8 @@ struct New;
 impl Command<CtTimeout> for New {
     fn call<'a>(req: &Req<'a>, ack: &mut ExtAck<'_>) -> Outcome<'a> {
         let attrs = RequestAttrs(req.attrs());
-        let (name_attr, name) = attrs.name()?.ok_or(Reason::Missing(attrs::NAME))?;
+        let name_attr = attrs.require(attrs::NAME)?;
+        let name = attrs::name(name_attr)?;
         let l3num = attrs.require(attrs::L3PROTO)?.get_be16()?;
         // A request without these is refused before its name is looked up.
         attrs.require(attrs::L4PROTO)?;
@@ -128,7 +128,8 @@ fn replace<'a>(
         return Err(Refusal::at(l4_attr, Reason::OtherL4 { old, new }));
     }
     let mut table = TimeoutAttrTable::new();
-    policy.replace(attrs.timeouts(policy.l4proto(), &mut table, ack)?)?;
+    let data = attrs.require(attrs::DATA)?;
+    policy.replace(policy.l4proto().parse(data, &mut table, ack)?)?;
     trace::replace(req.net(), &policy);
     Ok(())
 }
@@ -141,7 +142,8 @@ fn create<'a>(
     l3num: u16,
 ) -> Outcome<'a> {
     let mut table = TimeoutAttrTable::new();
-    let timeouts = attrs.timeouts(attrs.l4proto()?, &mut table, ack)?;
+    let data = attrs.require(attrs::DATA)?;
+    let timeouts = attrs.l4proto()?.parse(data, &mut table, ack)?;
     // Charged to the caller's memory cgroup; at its limit, this command fails, and no process is
     // killed.
     let policy = place.insert(l3num, timeouts, GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL)?;
@@ -157,9 +159,8 @@ impl Command<CtTimeout> for Get {
         if req.is_dump() {
             return Ok(req.start_dump::<Get>()?);
         }
-        let (name_attr, name) = RequestAttrs(req.attrs())
-            .name()?
-            .ok_or(Reason::Missing(attrs::NAME))?;
+        let name_attr = RequestAttrs(req.attrs()).require(attrs::NAME)?;
+        let name = attrs::name(name_attr)?;
         req.reply(NEW, |msg| {
             let rcu = rcu::read_lock();
             let policy = req.data().get(&name, &rcu);
@@ -189,8 +190,8 @@ struct Delete;
 
 impl Command<CtTimeout> for Delete {
     fn call<'a>(req: &Req<'a>, ack: &mut ExtAck<'_>) -> Outcome<'a> {
-        match RequestAttrs(req.attrs()).name()? {
-            Some((attr, name)) => delete(req, attr, name),
+        match req.attrs().get(attrs::NAME) {
+            Some(attr) => delete(req, attr),
             None => {
                 flush(req, ack);
                 Ok(())
@@ -199,7 +200,8 @@ impl Command<CtTimeout> for Delete {
     }
 }
 
-fn delete<'a>(req: &Req<'a>, name_attr: Attr<'a>, name: Name) -> Outcome<'a> {
+fn delete<'a>(req: &Req<'a>, name_attr: Attr<'a>) -> Outcome<'a> {
+    let name = attrs::name(name_attr)?;
     let mut table = req.data().lock();
     let Entry::Occupied(policy) = table.entry(name) else {
         return Err(Refusal::at(name_attr, Reason::NotFound));
@@ -245,9 +247,9 @@ impl Command<CtTimeout> for DefaultSet {
     fn call<'a>(req: &Req<'a>, ack: &mut ExtAck<'_>) -> Outcome<'a> {
         let attrs = RequestAttrs(req.attrs());
         attrs.require(attrs::L4PROTO)?;
-        attrs.require(attrs::DATA)?;
+        let data = attrs.require(attrs::DATA)?;
         let mut table = TimeoutAttrTable::new();
-        let timeouts = attrs.timeouts(attrs.l4proto()?, &mut table, ack)?;
+        let timeouts = attrs.l4proto()?.parse(data, &mut table, ack)?;
         Ok(req.data().lock().set_defaults(timeouts)?)
     }
 }

@@ -11,15 +11,12 @@ use kernel::{
     prelude::*, //
 };
 
-use crate::{
-    conntrack::l4proto::MAX_TIMEOUT_SECS,
-    net::{
-        netlink::{
-            Attr,
-            ExtAck, //
-        },
-        nfnetlink::Report,
+use crate::net::{
+    netlink::{
+        Attr,
+        ExtAck, //
     },
+    nfnetlink::Report,
 };
 
 /// The reason to refuse a request.
@@ -39,8 +36,6 @@ pub(crate) enum Reason {
     OtherL4 { old: u8, new: u8 },
     /// The kernel does not track this protocol.
     Untracked(u8),
-    /// The timeout is too long for conntrack.
-    TooLong,
     /// Rules use the policy.
     InUse { rules: u32 },
 }
@@ -53,7 +48,6 @@ impl Reason {
             Reason::Exists => EEXIST,
             Reason::NotReplaced | Reason::InUse { .. } => EBUSY,
             Reason::Untracked(_) => EOPNOTSUPP,
-            Reason::TooLong => ERANGE,
         }
     }
 }
@@ -76,7 +70,6 @@ impl fmt::Display for Reason {
             Reason::Untracked(number) => {
                 f.write_fmt(fmt!("{} is not tracked by this kernel", Protocol(number)))
             }
-            Reason::TooLong => f.write_fmt(fmt!("timeout exceeds {MAX_TIMEOUT_SECS} seconds")),
             Reason::InUse { rules: 1 } => f.write_str("policy is used by 1 rule"),
             Reason::InUse { rules } => f.write_fmt(fmt!("policy is used by {rules} rules")),
         }

@@ -41,6 +41,7 @@ use crate::bindings;
 /// `attr` points to a header whose `nla_len` bytes, four bytes of header included, are valid for
 /// reads during `'a`.
 #[derive(Clone, Copy)]
+#[repr(transparent)]
 pub(crate) struct Attr<'a> {
     attr: NonNull<bindings::nlattr>,
     _message: PhantomData<&'a [u8]>,
@@ -55,6 +56,14 @@ impl<'a> Attr<'a> {
         let len = len.saturating_sub(size_of::<bindings::nlattr>());
         // SAFETY: By the type invariant `len` bytes behind the header of `attr` can be read.
         unsafe { slice::from_raw_parts(self.attr.add(1).cast().as_ptr(), len) }
+    }
+
+    /// Its type, without flags.
+    #[doc(alias = "nla_type")]
+    pub(crate) fn attr_type(self) -> u16 {
+        // SAFETY: By the type invariant the header of `attr` can be read.
+        unsafe { self.attr.as_ref() }.nla_type
+            & !((bindings::NLA_F_NESTED | bindings::NLA_F_NET_BYTEORDER) as u16)
     }
 
     fn bytes<const N: usize>(self) -> Result<[u8; N]> {
@@ -82,8 +91,8 @@ impl<'a> Attr<'a> {
     /// Parses the attributes nested in this one, as leniently as netlink did before version 5.2:
     /// unknown types and trailing bytes are ignored.
     ///
-    /// Fails with `EINVAL` or `ERANGE` if `policy` forbids what is there, which is then reported in
-    /// `ack`, and with `EOPNOTSUPP` if there are more than `N - 1` types.
+    /// Returns them by type. Fails with `EINVAL` or `ERANGE` if `policy` forbids what is there,
+    /// which is then reported in `ack`, and with `EOPNOTSUPP` if there are more than `N - 1` types.
     ///
     /// # Safety
     ///
@@ -93,9 +102,9 @@ impl<'a> Attr<'a> {
         self,
         max: u16,
         policy: *const bindings::nla_policy,
-        table: &'t mut AttrTable<N>,
+        table: &'t mut AttrTable<'a, N>,
         ack: &mut ExtAck<'_>,
-    ) -> Result<Attrs<'t, 'a>> {
+    ) -> Result<&'t mut [Option<Attr<'a>>]> {
         let payload = self.payload();
         let table = table.0.get_mut(..=usize::from(max)).ok_or(EOPNOTSUPP)?;
 
@@ -113,75 +122,72 @@ impl<'a> Attr<'a> {
                 ack.ack,
             )
         })?;
-        // SAFETY: The parser has set all pointers of `table`, each to null or an attribute that it
-        // found valid.
-        Ok(unsafe { Attrs::from_raw(table.as_ptr().cast(), table.len()) })
+        // SAFETY: The parser has set all pointers of `table`, each to null or an attribute of this
+        // message that it found valid. A null pointer is `None`.
+        Ok(unsafe { slice::from_raw_parts_mut(table.as_mut_ptr().cast(), table.len()) })
     }
 }
 
 /// Room for the attributes nested in another; at most `N - 1` types.
-pub(crate) struct AttrTable<const N: usize>([MaybeUninit<*const bindings::nlattr>; N]);
+pub(crate) struct AttrTable<'a, const N: usize>([MaybeUninit<Option<Attr<'a>>>; N]);
 
-impl<const N: usize> AttrTable<N> {
+impl<const N: usize> AttrTable<'_, N> {
     /// Room that is not used yet.
     pub(crate) const fn new() -> Self {
         Self([const { MaybeUninit::uninit() }; N])
     }
 }
 
-/// The attributes of a message, or of another attribute, by type.
-///
-/// # Invariants
-///
-/// Each pointer is null, or an attribute that the netlink parser found valid, in a message that
-/// stays and does not change during `'a`.
-#[derive(Clone, Copy)]
-pub(crate) struct Attrs<'t, 'a>(&'t [*const bindings::nlattr], PhantomData<&'a [u8]>);
+/// A number of 32 bits, in the form of an attribute that no message holds.
+#[repr(C, align(4))]
+pub(crate) struct Be32Attr {
+    header: bindings::nlattr,
+    value: [u8; 4],
+}
 
-impl<'t, 'a> Attrs<'t, 'a> {
+impl Be32Attr {
+    /// The attribute, without a type.
+    pub(crate) const fn new(value: u32) -> Self {
+        Self {
+            header: bindings::nlattr {
+                nla_len: size_of::<Self>() as u16,
+                nla_type: 0,
+            },
+            value: value.to_be_bytes(),
+        }
+    }
+}
+
+impl<'a> From<&'a Be32Attr> for Attr<'a> {
+    fn from(attr: &'a Be32Attr) -> Self {
+        // INVARIANT: `attr` begins with a header, whose length is the size of the whole.
+        Self {
+            attr: NonNull::from(attr).cast(),
+            _message: PhantomData,
+        }
+    }
+}
+
+/// The attributes of a message, by type.
+#[derive(Clone, Copy)]
+pub(crate) struct Attrs<'a>(&'a [Option<Attr<'a>>]);
+
+impl<'a> Attrs<'a> {
     /// Borrows the table that a parser filled.
     ///
     /// # Safety
     ///
-    /// `table` must point to `len` pointers, valid during `'t` and as the type invariant says.
+    /// `table` must point to `len` pointers, valid during `'a`: each null, or an attribute that the
+    /// netlink parser found valid, in a message that stays and does not change during `'a`.
     pub(super) unsafe fn from_raw(table: *const *const bindings::nlattr, len: usize) -> Self {
-        // INVARIANT: By the safety requirements of this function.
         // SAFETY: By the safety requirements of this function, `table` is valid for `len` pointers.
-        Self(unsafe { slice::from_raw_parts(table, len) }, PhantomData)
-    }
-
-    /// A table without attributes.
-    #[cfg(CTTIMEOUT_KUNIT)]
-    pub(crate) const fn none<const N: usize>() -> Self {
-        // INVARIANT: All pointers are null.
-        Self(const { &[ptr::null(); N] }, PhantomData)
+        // A null pointer is `None`.
+        Self(unsafe { slice::from_raw_parts(table.cast(), len) })
     }
 
     /// The attribute of this type, if there is one. If there are several, the last of them.
     pub(crate) fn get(self, attr_type: u16) -> Option<Attr<'a>> {
-        Self::attr(*self.0.get(usize::from(attr_type))?)
-    }
-
-    /// All attributes, in the order of their types.
-    pub(crate) fn iter(self) -> impl Iterator<Item = Attr<'a>> + 't
-    where
-        'a: 't,
-    {
-        self.0.iter().filter_map(|&attr| Self::attr(attr))
-    }
-
-    fn attr(attr: *const bindings::nlattr) -> Option<Attr<'a>> {
-        // INVARIANT: By the type invariant of `Attrs`: the parser lets no attribute pass that is
-        // longer than the message.
-        Some(Attr {
-            attr: NonNull::new(attr.cast_mut())?,
-            _message: PhantomData,
-        })
-    }
-
-    /// The table for C, which does not change it.
-    pub(crate) fn as_raw(self) -> *mut *mut bindings::nlattr {
-        self.0.as_ptr().cast_mut().cast()
+        *self.0.get(usize::from(attr_type))?
     }
 }
 

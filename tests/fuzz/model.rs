@@ -179,13 +179,9 @@ impl Model {
     fn update(&self, values: &mut [u32], attrs: &Attrs<'_>) -> Result<(), String> {
         let given = attrs.timeouts(values.len()).ok_or("it has no timeouts")?;
         for (value, given) in values.iter_mut().zip(given) {
-            *value = given.unwrap_or(*value);
+            *value = given.unwrap_or(*value).min(self.limit);
         }
-        values
-            .iter()
-            .all(|value| *value <= self.limit)
-            .then_some(())
-            .ok_or_else(|| "one of the timeouts is too long".into())
+        Ok(())
     }
 
     fn set(&mut self, attrs: &Attrs<'_>) -> Result<(), String> {

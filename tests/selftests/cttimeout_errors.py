@@ -106,9 +106,8 @@ for command in (NEW, SET, DEFAULT_GET):
         attrs[index] = broken
         refused(title, "ERANGE", KERNEL, command, *attrs, blame=index)
 
-# Malformed and excessive values: when creating, replacing and setting defaults.
+# Values that are too short, too large, or 0: when creating, replacing and setting defaults.
 limit = nfnl.largest()
-excess = f"timeout exceeds {limit} seconds"
 for title, command, text, flags in (("new", NEW, "new", nfnl.F_CREATE),
                                     ("replace", NEW, "old", nfnl.F_REPLACE),
                                     ("default-set", SET, "", 0)):
@@ -116,17 +115,33 @@ for title, command, text, flags in (("new", NEW, "new", nfnl.F_CREATE),
         s.create("old", number, nfnl.distinct(number, 700))
         wrong, before = [], everything()
         for state in range(1, count + 1):
-            for bad, words in ((limit + 1, excess), (2 ** 32 // nfnl.hz() + 1, excess),
-                               (2 ** 32 - 1, excess), (b"abc", KERNEL)):
-                # All other values are good.
-                inner = timeouts({k: 7 for k in range(1, count + 1) if k != state})
-                last = attr(state, bad) if isinstance(bad, bytes) else timeouts({state: bad})
-                attrs = (name(text), l3(), l4(number), nest(nfnl.DATA, inner, last))
-                got = attempt(command, attrs, flags, blame=3, inside=len(inner))
-                if got != ("ERANGE", words, None, True):
-                    wrong.append((state, bad, got))
-        t.equal(f"{title}: {protocol} values that are too large or too short",
-                (wrong, everything()), ([], before))
+            # All other values are good.
+            inner = timeouts({k: 7 for k in range(1, count + 1) if k != state})
+            attrs = (name(text), l3(), l4(number), nest(nfnl.DATA, inner, attr(state, b"abc")))
+            got = attempt(command, attrs, flags, blame=3, inside=len(inner))
+            if got != ("ERANGE", KERNEL, None, True):
+                wrong.append((state, got))
+        t.equal(f"{title}: {protocol} values that are too short", (wrong, everything()),
+                ([], before))
+
+        wrong, defaults = [], s.default_get(number)
+        excess = f"exceeds {limit} seconds, and was set to that"
+        for state in range(1, count + 1):
+            for value, kept, words in ((0, 0, "is 0: such flows expire at once"),
+                                       (limit + 1, limit, excess),
+                                       (2 ** 32 // nfnl.hz() + 1, limit, excess),
+                                       (2 ** 32 - 1, limit, excess)):
+                values = dict.fromkeys(range(1, count + 1), 7)
+                answer = s.request(command, name(text), l3(), l4(number),
+                                   data(values | {state: value}), flags=flags)
+                got = s.default_get(number) if command == SET else s.get(text).values
+                if (answer.error, answer.text, got) != (
+                        0, f"timeout attribute {state} {words}", values | {state: kept}):
+                    wrong.append((state, value, answer.error, answer.text, got))
+                s.delete("new")
+        s.default_set(number, defaults)
+        t.equal(f"{title}: {protocol} values that are too large are capped, and 0 is kept, with a "
+                "warning", (wrong, everything()[1]), ([], before[1]))
         s.delete("old")
 before = everything()
 junk = (bytes(4), b"\3\0\1\0", b"\xff\xff\1\0", b"\xff" * 64, b"\1\2\3\4\5")

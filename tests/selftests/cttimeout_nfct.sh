@@ -123,6 +123,16 @@ check "default-set changes one value" nfct default-set timeout inet tcp close_wa
 check_eq "default-set leaves the other values" "$(nfct default-get timeout inet tcp)" \
 	"$(printed inet tcp 5100 | sed 's/\.CLOSE_WAIT = .*/.CLOSE_WAIT = 4321,/')"
 
+# The largest value that VyOS allows, and a word that nfct takes for 0
+limit=$(python3 -c 'import nfnl; print(nfnl.largest())')
+check "add takes a timeout that is too long" nfct add timeout long inet tcp established 21474836
+check_eq "get shows a timeout that is too long as the largest possible one" \
+	"$(nfct get timeout long | grep ESTABLISHED | xargs)" \
+	".ESTABLISHED = $((limit < 21474836 ? limit : 21474836)),"
+check "add takes a timeout that is no number" nfct add timeout zero inet udp unreplied abc
+check_eq "get shows a timeout that is no number as 0" \
+	"$(nfct get timeout zero | grep UNREPLIED | xargs)" ".UNREPLIED = 0,"
+
 # nfct still accepts two protocols that the kernel does not track any more.
 for proto in dccp udplite; do
 	# shellcheck disable=SC2046

@@ -62,6 +62,7 @@ check_family() {
 		established 4400 shutdown_sent 4500 shutdown_recd 4600 shutdown_ack_sent 4700
 	policy gre gre gre unreplied 5100 replied 5200
 	policy any generic 253 timeout 6100
+	policy long generic 252 timeout 4294967295
 
 	traffic listen su "$S" udp "$server" 90
 	traffic connect cu "$C" udp "$server" 90 "$client" 4000
@@ -110,6 +111,8 @@ check_family() {
 
 	check_raw 47 5100 5200
 	check_raw 253 6100 6100
+	# A timeout that is too long is the largest possible one, and flows with it live.
+	check_raw 252 "$limit" "$limit"
 	# The generic policy is for the protocol that the rule names, not for all unknown ones.
 	traffic connect other "$C" 254 "$server" 0 "$client" 0
 	traffic send other
@@ -121,6 +124,7 @@ check_family() {
 		"$(in_ns "$C" nfct list timeout)" ""
 }
 
+limit=$(python3 -c 'import nfnl; print(nfnl.largest())')
 netns_pair "$C" "$S" || exit 1
 traffic_start
 check_family ipv4 iptables inet 10.0.0.1 10.0.0.2 icmp 3100

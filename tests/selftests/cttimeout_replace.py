@@ -64,17 +64,12 @@ for number, (protocol, count) in nfnl.PROTOCOLS.items():
     t.equal(f"{protocol}: a replace does not touch the defaults", s.default_get(number), original)
 
     # The bad value comes last, so the good ones would already have been applied.
-    before, wrong = s.state(), []
-    for bad in (nfnl.largest() + 1, 2 ** 32 - 1):
-        for state in range(1, count + 1):
-            values = {k: 6000 for k in range(1, count + 1) if k != state} | {state: bad}
-            if replace(text, number, values, nfnl.IPV6).errno_name != "ERANGE":
-                wrong.append((state, bad))
+    before = s.state()
     good = attr(1, be32(6000))
     answer = s.request(nfnl.NEW, name(text), l3(nfnl.IPV6), l4(number),
                        nest(nfnl.DATA, good, attr(1, b"ab")), flags=nfnl.F_REPLACE)
     t.equal(f"{protocol}: a replace with a bad value fails and changes nothing",
-            (wrong, answer.errno_name, s.state()), ([], "ERANGE", before))
+            (answer.errno_name, s.state()), ("ERANGE", before))
 
     for other in (0, nfnl.IPV4, 255, 0x0a00):
         answer = replace(text, number, distinct(number, 6000), other)

@@ -147,7 +147,7 @@ impl<S: Subsystem> Callback<S> {
 pub(crate) struct Request<'a, S> {
     skb: NonNull<bindings::sk_buff>,
     info: &'a bindings::nfnl_info,
-    attrs: Attrs<'a, 'a>,
+    attrs: Attrs<'a>,
     _subsystem: PhantomData<S>,
 }
 
@@ -191,7 +191,7 @@ impl<'a, S: Subsystem> Request<'a, S> {
     }
 
     /// The attributes of the request.
-    pub(crate) fn attrs(&self) -> Attrs<'a, 'a> {
+    pub(crate) fn attrs(&self) -> Attrs<'a> {
         self.attrs
     }
 

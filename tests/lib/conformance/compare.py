@@ -10,7 +10,7 @@ from . import differences, generator, player
 
 COMMANDS = ("new", "get", "delete", "default-set", "default-get")
 
-Case = namedtuple("Case", "request c rust limit before earlier later")
+Case = namedtuple("Case", "request c rust limit earlier later")
 
 
 def command_name(request):
@@ -53,7 +53,6 @@ class Comparison:
 
     def group(self, group, c_record, rust_record):
         c, rust = replies(c_record), replies(rust_record)
-        before = []
         sent = [(index, generator.Request(raw)) for index, messages, _ in group for raw in messages]
         requests = [request for _, request in sent]
         for number, (index, request) in enumerate(sent):
@@ -62,12 +61,11 @@ class Comparison:
             answers = c.pop(key, []), rust.pop(key, [])
             self.results[result_name(answers[0])] += 1
             if [r.raw for r in answers[0]] != [r.raw for r in answers[1]]:
-                case = Case(request, *answers, self.limit, before, requests[:number],
+                case = Case(request, *answers, self.limit, requests[:number],
                             requests[number + 1:])
                 found = differences.find("messages", case)
                 if found:
                     self.differences[found] += 1
-                    before.append((found, request))
                 else:
                     self.report(request, *answers)
         if c or rust:

@@ -17,8 +17,7 @@ Difference = namedtuple("Difference", "name where reason test")
 
 
 # Messages. "case" has the request, the answers of both modules as lists of nfnl.Message, the limit,
-# the earlier requests of the group, their differences as a list of (name, request), and the later
-# requests of the group.
+# and the earlier and the later requests of the group.
 
 def errors(case):
     """The error numbers of both modules' acknowledgments; None where there is none."""
@@ -52,16 +51,20 @@ def left_over(case):
         case.rust[0].said == LEFT_OVER and not case.c[0].said
 
 
+def warned(case, wanted, text):
+    """Whether a success comes with this text about the last such timeout."""
+    kinds = [kind for kind, value in sorted(case.request.timeouts.items()) if wanted(value)]
+    return kinds and only_text_differs(case) and not case.rust[0].errno and case.rust[0].said == {
+        nfnl.NLMSGERR_ATTR_MSG: f"timeout attribute {kinds[-1]} {text}\0".encode()}
+
+
 def too_long(case):
-    c, rust = errors(case)
-    wants_ack = case.request.flags & nfnl.F_ACK
-    return rust == errno.ERANGE and c == (0 if wants_ack else None) and \
-        case.request.exceeds(case.limit)
+    return warned(case, lambda value: value > case.limit,
+                  f"exceeds {case.limit} seconds, and was set to that")
 
 
-def of_too_long(case):
-    return errors(case) == [0, errno.ENOENT] and case.request.command == nfnl.DELETE and any(
-        name == "too_long" and request.name == case.request.name for name, request in case.before)
+def zero(case):
+    return warned(case, lambda value: not value, "is 0: such flows expire at once")
 
 
 def is_dump(answer):
@@ -134,10 +137,9 @@ DIFFERENCES = [
     Difference("left_over", "messages", """A success comes with the netlink core's warning if
         bytes in CTA_TIMEOUT_DATA are no attribute. With either module, the core gives it if they
         are outside.""", left_over),
-    Difference("too_long", "messages", """Timeouts that conntrack cannot count are refused. The C
-        module takes them, and conntrack wraps them, or lets flows expire at once.""", too_long),
-    Difference("of_too_long", "messages", """Consequence: such a policy is not there to be
-        deleted.""", of_too_long),
+    Difference("too_long", "messages", """A timeout that is too long for conntrack becomes the
+        largest possible one, with a warning. In the C module, such values wrap.""", too_long),
+    Difference("zero", "messages", """A success comes with a warning if a timeout is 0.""", zero),
     Difference("dump_complete", "messages", """A dump shows all policies that exist throughout. The C
         module stops without a word if the one to go on with is gone.""", dump_complete),
     Difference("dump_ends", "messages", """A dump shows no policy that was created after it began,

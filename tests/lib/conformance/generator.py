@@ -46,14 +46,19 @@ class Request(nfnl.Message):
         return (self.subsys, self.command) == (nfnl.SUBSYS, nfnl.GET) \
             and bool(self.flags & nfnl.F_DUMP)
 
+    @property
+    def timeouts(self):
+        """The timeouts that it asks for, by type."""
+        if self.subsys != nfnl.SUBSYS or self.command not in (nfnl.NEW, nfnl.DEFAULT_SET):
+            return {}
+        known = nfnl.PROTOCOLS.get(self.l4proto, (None, 0))[1]
+        return {kind: struct.unpack_from(">I", value)[0]
+                for kind, value in nfnl.parse(self.attrs.get(nfnl.DATA, b"")).items()
+                if 1 <= kind <= known and len(value) >= 4}
+
     def exceeds(self, limit):
         """Whether it asks for a timeout above the limit."""
-        if self.subsys != nfnl.SUBSYS or self.command not in (nfnl.NEW, nfnl.DEFAULT_SET):
-            return False
-        known = nfnl.PROTOCOLS.get(self.l4proto, (None, 0))[1]
-        return any(1 <= kind <= known and len(value) >= 4 and
-                   struct.unpack_from(">I", value)[0] > limit
-                   for kind, value in nfnl.parse(self.attrs.get(nfnl.DATA, b"")).items())
+        return any(value > limit for value in self.timeouts.values())
 
 
 class Generator:
@@ -202,8 +207,8 @@ class Generator:
         return self.rng.choice((raw[:max(1, length)], shorter.ljust(16, b"\0")))
 
     def mend(self, messages):
-        """The messages, and behind each that asks for too much, one that lets both modules end up
-        in the same state whether or not that was granted."""
+        """The messages, and behind each that asks for too much, which wraps in one module only, one
+        that lets both end up in the same state."""
         mended = []
         for raw in messages:
             mended.append(raw)
