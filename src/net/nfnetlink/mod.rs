@@ -111,6 +111,22 @@ impl<S: Subsystem> Callback<S> {
         info: *const bindings::nfnl_info,
         attrs: *const *const bindings::nlattr,
     ) -> c_int {
+        // SAFETY: By the safety requirements of this function, which are the same.
+        unsafe { Self::run(skb, info, attrs, C::call) }
+    }
+
+    /// The part of [`Callback::call`] that all commands share.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Callback::call`].
+    #[inline(never)]
+    unsafe fn run(
+        skb: *mut bindings::sk_buff,
+        info: *const bindings::nfnl_info,
+        attrs: *const *const bindings::nlattr,
+        command: for<'a> fn(&Request<'a, S>, &mut ExtAck<'_>) -> Result<(), S::Refusal<'a>>,
+    ) -> c_int {
         let module = this_module::<S::OwnerModule>().as_ptr();
         // SAFETY: `module` is valid, because its code runs, or null if the module is built in.
         if !unsafe { bindings::cttimeout_helper_try_module_get(module) } {
@@ -123,7 +139,7 @@ impl<S: Subsystem> Callback<S> {
         unsafe { bindings::rcu_read_unlock() };
         // SAFETY: `skb`, `info` and `attrs` are the arguments of this call of a command of `S`.
         let (req, mut ack) = unsafe { Request::from_raw(skb, info, attrs) };
-        let ret = from_result(|| match C::call(&req, &mut ack) {
+        let ret = from_result(|| match command(&req, &mut ack) {
             Ok(()) => Ok(0),
             Err(refusal) => Err(refusal.report(&mut ack)),
         });
