@@ -30,25 +30,10 @@ pub(crate) const TIMEOUT_NAME_MAX: usize = bindings::CTNL_TIMEOUT_NAME_MAX as us
 pub(crate) struct Name([u64; TIMEOUT_NAME_MAX / size_of::<u64>()]);
 
 impl Name {
-    /// Copies the bytes up to the first NUL; [`None`] if there are more than 31.
+    /// Copies the bytes up to the first NUL; [`None`] if that is not among the first 32.
     pub(crate) fn new(bytes: &[u8]) -> Option<Self> {
-        let mut name = [0; TIMEOUT_NAME_MAX];
-        for (to, &byte) in name
-            .iter_mut()
-            .zip(bytes.iter().take_while(|&&byte| byte != 0))
-        {
-            *to = byte;
-        }
-        if name.last() != Some(&0) {
-            return None;
-        }
-        let mut words = [0; _];
-        for (word, bytes) in words.iter_mut().zip(name.chunks_exact(size_of::<u64>())) {
-            *word = u64::from_ne_bytes(*bytes.first_chunk()?);
-        }
-        // INVARIANT: `name` was zeroed, no byte behind the first NUL was copied, and the last byte
-        // is NUL, as just checked.
-        Some(Self(words))
+        // SAFETY: `bytes` can be read up to its end.
+        unsafe { Self::copy(bytes.as_ptr().cast(), bytes.len().min(TIMEOUT_NAME_MAX)) }
     }
 
     /// Copies a C string; [`None`] if it has more than 31 bytes.
@@ -57,14 +42,23 @@ impl Name {
     ///
     /// `name` must point to bytes that are valid for reads up to the first NUL, or 32 bytes.
     pub(super) unsafe fn from_char_ptr(name: *const c_char) -> Option<Self> {
+        // SAFETY: By the safety requirements of this function.
+        unsafe { Self::copy(name, TIMEOUT_NAME_MAX) }
+    }
+
+    /// Copies a C string that ends within `len` bytes, which are at most 32.
+    ///
+    /// # Safety
+    ///
+    /// `name` must point to bytes that are valid for reads up to the first NUL, or `len` bytes.
+    unsafe fn copy(name: *const c_char, len: usize) -> Option<Self> {
         let mut this = Self([0; _]);
         // INVARIANT: The function ends the string with a NUL, behind which it writes only NULs, or
         // leaves those that are there.
-        // SAFETY: `this` has room for 32 bytes. By the safety requirements of this function, `name`
-        // can be read up to its NUL or for 32 bytes.
-        let len =
-            unsafe { bindings::sized_strscpy(this.0.as_mut_ptr().cast(), name, TIMEOUT_NAME_MAX) };
-        (len >= 0).then_some(this)
+        // SAFETY: `this` has room for `len` bytes. By the safety requirements of this function,
+        // `name` can be read up to its NUL or for `len` bytes.
+        let copied = unsafe { bindings::sized_strscpy(this.0.as_mut_ptr().cast(), name, len) };
+        (copied >= 0).then_some(this)
     }
 
     /// The name with its NUL.

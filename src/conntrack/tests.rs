@@ -51,7 +51,7 @@ fn init_net() -> &'static Net {
 
 fn name(number: u32) -> Result<Name> {
     let text = CString::try_from_fmt(fmt!("n{number}"))?;
-    Name::new(text.to_bytes()).ok_or(EINVAL)
+    Name::new(text.to_bytes_with_nul()).ok_or(EINVAL)
 }
 
 fn defaults(l4proto: u8) -> Result<TimeoutAttrs<'static, 'static>> {
@@ -134,11 +134,13 @@ mod suite {
 
     #[test]
     fn names_are_up_to_31_bytes() {
-        assert!(Name::new(&[b'x'; 31]).is_some());
-        assert!(Name::new(&[b'x'; 32]).is_none());
-        assert!(Name::new(b"").is_some());
-        assert!(Name::new(b"a\0junk") == Name::new(b"a"));
-        assert!(Name::new(b"a") != Name::new(b"b"));
+        assert!(Name::new(c"0123456789abcdef0123456789abcde".to_bytes_with_nul()).is_some());
+        assert!(Name::new(c"0123456789abcdef0123456789abcdef".to_bytes_with_nul()).is_none());
+        assert!(Name::new(b"\0").is_some());
+        assert!(Name::new(b"").is_none());
+        assert!(Name::new(b"a").is_none());
+        assert!(Name::new(b"a\0junk") == Name::new(b"a\0"));
+        assert!(Name::new(b"a\0") != Name::new(b"b\0"));
     }
 
     #[test]
@@ -150,16 +152,17 @@ mod suite {
         for at in 1..=long.to_bytes().len() {
             // SAFETY: The string has a NUL at its end, or behind `at`.
             let name = unsafe { Name::from_char_ptr(long.as_char_ptr().add(at)) };
-            assert!(name.is_some() && name == Name::new(&long.to_bytes()[at..]));
+            assert!(name.is_some() && name == Name::new(&long.to_bytes_with_nul()[at..]));
         }
     }
 
     #[test]
     fn names_know_their_length() {
-        let long = [0xff; 31];
-        for len in 0..=long.len() {
-            let bytes = &long[..len];
-            assert!(Name::new(bytes).is_some_and(|name| name.as_c_str().to_bytes() == bytes));
+        for len in 0..32 {
+            let mut bytes = [0xff; 32];
+            bytes[len] = 0;
+            let name = Name::new(&bytes);
+            assert!(name.is_some_and(|name| name.as_c_str().to_bytes() == &bytes[..len]));
         }
     }
 

@@ -38,10 +38,7 @@ use kernel::{
     module::this_module,
     prelude::*,
     sync::{
-        atomic::{
-            atomic_store,
-            Relaxed, //
-        },
+        atomic::Atomic,
         rcu,
         Refcount, //
     },
@@ -67,7 +64,10 @@ use crate::{
         netlink::Message,
         netns::Net, //
     },
-    sync::refcount::RefcountExt,
+    sync::{
+        rcu::write_once,
+        refcount::RefcountExt, //
+    },
     LocalModule,
 };
 
@@ -243,12 +243,8 @@ impl Timeout {
             // SAFETY: By the type invariant, `data` has room for the tracker's `len` words. Packets
             // read them as whole words; by the safety requirements of this function, nobody else
             // writes to them.
-            unsafe {
-                if data.add(i).read() != word {
-                    // Litmus: replace
-                    atomic_store(data.add(i), word, Relaxed);
-                }
-            }
+            // Litmus: replace
+            write_once(unsafe { Atomic::from_ptr(data.add(i)) }, word);
         }
         Ok(())
     }

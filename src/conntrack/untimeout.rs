@@ -33,7 +33,10 @@ use crate::{
     bindings,
     net::netns::Net,
     sync::{
-        rcu::read_once,
+        rcu::{
+            read_once,
+            write_once, //
+        },
         refcount::RefcountExt, //
     },
 };
@@ -137,7 +140,7 @@ unsafe extern "C" fn untimeout(ct: *mut bindings::nf_conn, number: *mut c_void) 
         // Litmus: mark, untimeout
         // A packet that has loaded the pointer before, under RCU, uses the object's timeouts once
         // more; its memory stays for a grace period.
-        slot.store(ptr::null_mut(), Relaxed);
+        write_once(slot, ptr::null_mut());
         // SAFETY: The flow's count of `object` is given up, whose place was just cleared. The mark
         // says that `Timeout::alloc` made `object`: a slab allocation.
         unsafe { put(object) };

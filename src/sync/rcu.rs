@@ -38,6 +38,18 @@ pub(crate) fn read_once<T: AtomicType>(place: &Atomic<T>) -> T {
     unsafe { place.as_ptr().read_volatile() }
 }
 
+/// Stores a value that readers may load meanwhile.
+///
+/// The store is relaxed. (`Atomic::store` calls a function, for each timeout that is replaced, and
+/// for each flow that loses its timeouts.)
+#[doc(alias = "WRITE_ONCE")]
+#[inline(always)]
+pub(crate) fn write_once<T: AtomicType>(place: &Atomic<T>, value: T) {
+    // SAFETY: `place` is valid, because it is borrowed. A volatile store of a word is a relaxed
+    // one, as `WRITE_ONCE()` is.
+    unsafe { place.as_ptr().write_volatile(value) };
+}
+
 /// Loads a pointer that a writer may change meanwhile.
 ///
 /// A relaxed load is enough: reads through the pointer are ordered by the address dependency, and
