@@ -228,13 +228,9 @@ impl PinnedDrop for Table {
         while let Some(at) = next {
             // SAFETY: `at` is in the table, and there is no writer.
             next = unsafe { self.next(Some(at)) };
-            // SAFETY: The table keeps `at` until here.
-            let policy = unsafe { at.as_ref() };
-            if policy.users() == 0 || policy.users.dec_and_test() {
-                // SAFETY: `at` has no users any more, and the table owns their references. By the
-                // safety requirements of `init`, the module's exit waits.
-                unsafe { Timeout::release(at) };
-            }
+            // SAFETY: The walk has gone past `at`, which nobody else finds any more. By the safety
+            // requirements of `init`, the module's exit waits.
+            unsafe { Timeout::drop_table_user(at) };
         }
     }
 }

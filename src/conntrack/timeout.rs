@@ -249,6 +249,26 @@ impl Timeout {
         Ok(())
     }
 
+    /// Drops the table's user, unless the object was retired.
+    ///
+    /// Returns whether neither rules nor flows have the object: it is then freed after a grace
+    /// period.
+    ///
+    /// # Safety
+    ///
+    /// `timeout` must have left its table, and this must be called once. The module's exit must
+    /// wait for the caller.
+    pub(super) unsafe fn drop_table_user(timeout: NonNull<Self>) -> bool {
+        // SAFETY: By the safety requirements of this function, the users' count of `refcnt` keeps
+        // `timeout`: of the table's user or, if it was retired, of users that nobody has released.
+        let users = unsafe { &timeout.as_ref().users };
+        // Litmus: retire
+        let unused = users.read() == 0 || users.dec_and_test();
+        // SAFETY: `timeout` has no users any more. The table's was the last, here or when it was
+        // retired, so nobody else releases it. The module's exit waits for the caller.
+        unused && unsafe { Self::release(timeout) }
+    }
+
     /// Drops the references that the users had: one to the object, and one to the module.
     ///
     /// Returns whether the object had no other reference: it is then freed after a grace period.
@@ -257,7 +277,7 @@ impl Timeout {
     ///
     /// `timeout` must have no users any more, and this must be called once. The module's exit must
     /// wait for the caller.
-    pub(super) unsafe fn release(timeout: NonNull<Self>) -> bool {
+    unsafe fn release(timeout: NonNull<Self>) -> bool {
         // SAFETY: By the type invariant, the users of `timeout` had a count of `refcnt`, which
         // keeps the object until here, and a module reference.
         unsafe {

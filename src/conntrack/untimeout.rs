@@ -32,12 +32,9 @@ use super::timeout::{
 use crate::{
     bindings,
     net::netns::Net,
-    sync::{
-        rcu::{
-            read_once,
-            write_once, //
-        },
-        refcount::RefcountExt, //
+    sync::rcu::{
+        read_once,
+        write_once, //
     },
 };
 
@@ -70,21 +67,16 @@ impl<'a> Untimeout<'a> {
     ///
     /// # Safety
     ///
-    /// `timeout` must just have been removed from its table. The table's user passes to this
-    /// function or, if there are no users any more, the references that they had. The module's exit
-    /// must wait for the caller.
+    /// `timeout` must just have been removed from its table, and this must be called once. The
+    /// module's exit must wait for the caller.
     pub(super) unsafe fn add(&mut self, timeout: NonNull<Timeout>) {
         // SAFETY: By the safety requirements of this function, the users' count of `refcnt` keeps
         // the allocation, with `timeout` and its object, until it is dropped below.
-        let (users, mark) = unsafe { (&timeout.as_ref().users, mark(timeout.as_ref().as_raw())) };
+        let mark = unsafe { mark(timeout.as_ref().as_raw()) };
         // Litmus: mark
         mark.store(self.number, Relaxed);
-        // Litmus: retire
-        let unused = users.read() == 0 || users.dec_and_test();
-        // SAFETY: `timeout` has no users any more. The table's was the last, here or when it was
-        // retired, so nobody else releases it. The module's exit waits for the caller.
-        let freed = unused && unsafe { Timeout::release(timeout) };
-        self.due |= !freed;
+        // SAFETY: By the safety requirements of this function, which are the same.
+        self.due |= !unsafe { Timeout::drop_table_user(timeout) };
     }
 }
 
