@@ -56,7 +56,6 @@ class Hosts:
 
     def __init__(self, module):
         self.module = module
-        self.rules = 0          # how many rules there should be
         self.traffic = traffic.Traffic()
         self.born = {}          # when a flow began
 
@@ -124,26 +123,18 @@ class Hosts:
         answer = self.netlink.flush()
         return answer.errno_name, answer.text
 
-    # Rules.
+    # Rules. When nf_tables closes the socket of a command, it has waited for the end of the rules
+    # that the command deleted.
 
-    def _iptables(self, backend, count, *args):
-        result = run(backend, "-w", "-t", "raw", *args)
-        self.rules = count
-        # The nft back end lets go of the policies of deleted rules later. This module tells of it just
-        # before it counts it.
-        wait_for("references", lambda: self.references() == count and
-                 (not self.traced or sum(p[3] - 1 for p in self.policies()) <= count))
-        return result
-
-    def add_rule(self, backend, name, protocol, port, count):
+    def add_rule(self, backend, name, protocol, port):
         match = ["-p", protocol] + (["--dport", str(port)] if port else [])
-        return self._iptables(backend, count, "-A", "OUTPUT", *match, "-j", "CT", "--timeout", name)
+        return run(backend, "-w", "-t", "raw", "-A", "OUTPUT", *match, "-j", "CT", "--timeout", name)
 
-    def delete_rule(self, backend, index, count):
-        return self._iptables(backend, count, "-D", "OUTPUT", str(index))
+    def delete_rule(self, backend, index):
+        return run(backend, "-w", "-t", "raw", "-D", "OUTPUT", str(index))
 
-    def flush_rules(self, backend, count):
-        return self._iptables(backend, count, "-F", "OUTPUT")
+    def flush_rules(self, backend):
+        return run(backend, "-w", "-t", "raw", "-F", "OUTPUT")
 
     # Flows. When a step is over, all packets have arrived.
 

@@ -39,10 +39,6 @@ class Sequence:
     def used(self, name):
         return sum(rules.count(name) for rules in self.rules.values())
 
-    @property
-    def rule_count(self):
-        return sum(map(len, self.rules.values()))
-
     def begin(self):
         """Defaults that can be recognized, and a policy that is used in every way."""
         yield [("set_default", number, self.values(number)) for number in COUNTS]
@@ -92,7 +88,7 @@ class Sequence:
             elif (POLICIES[name][0] == 10) != backend.startswith("ip6"):
                 backend = backend.replace("ip6", "ip") if "ip6" in backend else "ip6" + backend[2:]
             return [[self.add_rule(backend, name, rng.choice(PORTS[protocol]), protocol)]]
-        if kind == "unrule" and self.rule_count:
+        if kind == "unrule" and any(self.rules.values()):
             backend = rng.choice([b for b in BACKENDS if self.rules[b]])
             return [[self.delete_rule(backend, rng.randrange(len(self.rules[backend])))]]
         if kind == "unrules":
@@ -143,16 +139,16 @@ class Sequence:
         fits = protocol == wanted and (l3num == 10) == backend.startswith("ip6")
         if fits and name in self.policies:
             self._legacy_change(backend, self.rules[backend] + [name])
-        return "add_rule", backend, name, protocol, port, self.rule_count
+        return "add_rule", backend, name, protocol, port
 
     def delete_rule(self, backend, index):
         rules = self.rules[backend]
         self._legacy_change(backend, rules[:index] + rules[index + 1:])
-        return "delete_rule", backend, index + 1, self.rule_count
+        return "delete_rule", backend, index + 1
 
     def flush_rules(self, backend):
         self.rules[backend] = []
-        return "flush_rules", backend, self.rule_count
+        return "flush_rules", backend
 
     def flush_all_rules(self):
         return [self.flush_rules(backend) for backend in BACKENDS if self.rules[backend]]
