@@ -235,6 +235,8 @@ def neighbour_figures(figures):
                       f"beside a table of {size:,} that is filled and flushed, {text}, us", 1e3)
     table.row(figures, "pairs-one", (1, 1), "create and delete in one namespace, per second")
     table.row(figures, "pairs-two", (1, 1), "create and delete in two namespaces, per second")
+    table.row(figures, "noops-one", (1, 1), "two messages that netlink itself acknowledges, one client, per second")
+    table.row(figures, "noops-two", (1, 1), "the same, two clients, per second")
     print()
     of_own_sizes(figures, (("wait-flush", "flush of all"),
                            ("wait-beside", "longest create and delete meanwhile in another namespace"),

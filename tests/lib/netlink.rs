@@ -40,6 +40,7 @@ pub const NLM_F_DUMP: u16 = 0x300;
 /// Of acknowledgments.
 pub const NLM_F_CAPPED: u16 = 0x100;
 pub const NLM_F_ACK_TLVS: u16 = 0x200;
+pub const NLMSG_NOOP: u16 = 1;
 pub const NLMSG_ERROR: u16 = 2;
 pub const NLMSG_DONE: u16 = 3;
 /// Types below this one are for netlink itself.

@@ -67,6 +67,11 @@ pub fn default_get() -> Vec<u8> {
     request(DEFAULT_GET, 0, &attrs)
 }
 
+/// A message that netlink itself acknowledges.
+pub fn noop() -> Vec<u8> {
+    message(NLMSG_NOOP, NLM_F_REQUEST | NLM_F_ACK, 0, &[])
+}
+
 /// The request to forget all flows.
 pub fn flush_flows() -> Vec<u8> {
     message(CT_DELETE, NLM_F_REQUEST | NLM_F_ACK, 0, &[])

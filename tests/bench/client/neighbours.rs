@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::{
-    client::{create, delete, flush, Client},
+    client::{create, delete, flush, noop, Client},
     figure,
     netlink::{checked, TCP}, //
 };
@@ -28,16 +28,21 @@ fn stay_on(cpu: usize) -> Result<()> {
     checked(unsafe { sched_setaffinity(0, 8, &mask) } as isize).map(|_| ())
 }
 
-/// Creates and deletes policies on a CPU until `stop` returns true; returns the times of the pairs,
-/// in nanoseconds.
-fn pairs(client: &mut Client, cpu: usize, stop: impl Fn() -> bool) -> Result<Vec<u64>> {
+/// Sends pairs of messages on a CPU until `stop` returns true; returns the times of the pairs, in
+/// nanoseconds.
+fn pairs_of(
+    messages: [Vec<u8>; 2],
+    client: &mut Client,
+    cpu: usize,
+    stop: impl Fn() -> bool,
+) -> Result<Vec<u64>> {
     stay_on(cpu)?;
-    let (create, delete) = (create(0, TCP), delete(0));
     let mut times = Vec::new();
     while !stop() {
         let start = Instant::now();
-        client.request(&create)?;
-        client.request(&delete)?;
+        for message in &messages {
+            client.request(message)?;
+        }
         times.push(start.elapsed().as_nanos() as u64);
     }
     times.sort_unstable();
@@ -45,6 +50,11 @@ fn pairs(client: &mut Client, cpu: usize, stop: impl Fn() -> bool) -> Result<Vec
         true => Err(Error::other("there was no time for a single pair")),
         false => Ok(times),
     }
+}
+
+/// Creates and deletes policies on a CPU until `stop` returns true.
+fn pairs(client: &mut Client, cpu: usize, stop: impl Fn() -> bool) -> Result<Vec<u64>> {
+    pairs_of([create(0, TCP), delete(0)], client, cpu, stop)
 }
 
 /// The same for some time.
@@ -114,21 +124,30 @@ pub fn pair(milliseconds: u64, policies: usize) -> Result<()> {
     Ok(())
 }
 
-/// Pairs per second of one namespace, and of two at once.
+/// Pairs per second of one namespace, and of two at once; and the same for messages that netlink
+/// itself acknowledges, which shows how far two CPUs of this machine get beyond one.
 pub fn two(milliseconds: u64) -> Result<()> {
     let (mut first, mut second) = (Client::in_new_namespace()?, Client::in_new_namespace()?);
     let time = Duration::from_millis(milliseconds);
-    let rate = |count: usize| count as f64 / time.as_secs_f64();
-    let one = pairs_for(&mut first, 0, time)?.len();
-    let both = thread::scope(|scope| -> Result<usize> {
-        let other = scope.spawn(|| pairs_for(&mut second, 1, time));
-        let count = pairs_for(&mut first, 0, time)?.len();
-        let other = other
-            .join()
-            .map_err(|_| Error::other("a thread panicked"))?;
-        Ok(count + other?.len())
-    })?;
-    figure("pairs-one", 1, rate(one));
-    figure("pairs-two", 1, rate(both));
+    for (name, messages) in [
+        ("pairs", [create(0, TCP), delete(0)]),
+        ("noops", [noop(), noop()]),
+    ] {
+        let count = |client: &mut Client, cpu| -> Result<usize> {
+            let start = Instant::now();
+            Ok(pairs_of(messages.clone(), client, cpu, || start.elapsed() >= time)?.len())
+        };
+        let one = count(&mut first, 0)?;
+        let both = thread::scope(|scope| -> Result<usize> {
+            let other = scope.spawn(|| count(&mut second, 1));
+            let one = count(&mut first, 0)?;
+            let other = other
+                .join()
+                .map_err(|_| Error::other("a thread panicked"))?;
+            Ok(one + other?)
+        })?;
+        figure(&format!("{name}-one"), 1, one as f64 / time.as_secs_f64());
+        figure(&format!("{name}-two"), 1, both as f64 / time.as_secs_f64());
+    }
     Ok(())
 }
