@@ -91,6 +91,8 @@ test_documents() {
 			while read -r line; do grep -qF "$line" tests/demo.sh && echo demo || echo "$line"; done | sort | uniq -c | xargs)" "11 demo"
 	check_eq "lines of documents have at most 120 characters, but for tables and the generated page" \
 		"$(grep -nE '^[^|].{120}' $(find . docs -maxdepth 1 -name "*.md" ! -name BENCH.md))" ""
+	check_eq "neither documents nor packages send users to the kernel's lists" \
+		"$(grep -rlF vger.kernel.org ./*.md docs packaging)" ""
 	check_eq "the package and the changelog are of one version" \
 		"$(sed -n '1s/.*(\(.*\)).*/\1/p' packaging/debian/changelog)" \
 		"$(sed -n 's/^## \([0-9.]*\).*/\1/p' CHANGELOG.md | head -n 1)"
