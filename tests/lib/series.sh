@@ -71,6 +71,16 @@ check_checkpatch() {
 		sh "${patch%/*}" "$series_source" "$ignore" "$patch"
 }
 
+# check_spec SPEC: as "make lint schema_check" in tools/net/ynl does
+check_spec() {
+	need_commands yamllint:yamllint
+	need_files /usr/lib/python3/dist-packages/jsonschema:python3-jsonschema
+	check "series: yamllint has nothing to say of the specification" yamllint -s "$1"
+	check "series: the specification fits the kernel's schema" /usr/bin/python3 -B "$series_source/tools/net/ynl/pyynl/cli.py" \
+		--spec "$1" --schema "$series_source/Documentation/netlink/netlink-raw.yaml" --validate
+	check_eq "series: the specification is of the interface, whatever implements it" "$(grep -in rust "$1")" ""
+}
+
 # check_series SOURCE WORK: leaves WORK/patches, and WORK/applied, a repository of the files
 # of the kernel that the patches add or change
 check_series() {
@@ -97,6 +107,8 @@ check_series() {
 	for patch in "$work"/patches/*; do
 		[[ $patch = */0000-* ]] || check_checkpatch "$patch"
 	done
+
+	check_spec "$work/applied/Documentation/netlink/specs/cttimeout.yaml"
 
 	check "series: --into puts the files into a tree" series "$TOP" --into "$work/into"
 	check "series: the patches and --into give the same files" diff -r -x .git "$work/applied" "$work/into"

@@ -16,7 +16,7 @@ import sys
 import nfnl
 from processes import Number, come_and_go, meanwhile
 
-SPEC = "../../Documentation/netlink/specs/nfnetlink_cttimeout.yaml"
+SPEC = "../../Documentation/netlink/specs/cttimeout.yaml"
 SOURCE = os.environ["CLIENTS"] + "/source"
 SCHEMA = f"{SOURCE}/Documentation/netlink/netlink-raw.yaml"
 CLI = f"{SOURCE}/tools/net/ynl/pyynl/cli.py"
