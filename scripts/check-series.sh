@@ -163,6 +163,10 @@ if wanted options; then
 	other_build=$results/options kmake allmodconfig >/dev/null
 	check "options: allmodconfig has both as modules" has "$results/options" \
 		RUST=y NF_CONNTRACK=m NF_CT_NETLINK_TIMEOUT=m NF_CT_NETLINK_TIMEOUT_RUST=m
+	other_build=$results/options kmake allyesconfig >/dev/null
+	check "options: allyesconfig has the C module" has "$results/options" RUST=y NF_CT_NETLINK_TIMEOUT=y
+	check_eq "options: allyesconfig does not have this module" \
+		"$(grep NF_CT_NETLINK_TIMEOUT_RUST "$results/options/.config")" ""
 	rm -rf "$results/options"
 fi
 
