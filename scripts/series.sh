@@ -15,8 +15,9 @@
 #   AUTHOR="NAME <ADDRESS>"              the author of the patches, and maintainer
 #   SUBJECT_PREFIX="RFC PATCH nf-next"   with the name of the tree
 #   BASE=COMMIT                          the commit that KSRC= is of; not needed for a checkout
-# No patch is signed off. "Signed-off-by:" and other tags belong at the end of NAME.txt, and
-# a changelog belongs below them, after a line "---".
+# No patch is signed off. "Signed-off-by:", "Assisted-by:" and other tags belong at the end of
+# NAME.txt, and a changelog belongs below them, after a line "---". The cover letter, cover.txt,
+# gets its figures from docs/BENCH.md (see figures.awk). A line "FILL IN" is left to a person.
 
 . "$(dirname "$0")/lib.sh"
 shopt -s extglob
@@ -143,7 +144,7 @@ recipients() {
 addresses() { sed -E 's/^(.*>|[^ ]+) \(.*/\1/' | paste -sd , | sed 's/,/, /g'; }
 
 write_patches() {
-	local out=$1 base patch
+	local out=$1 base patch cover
 	[[ ${AUTHOR:-} =~ ^[^\<]+\ \<[^@\ ]+@[^@\ ]+\>$ && $AUTHOR != "$nobody" ]] ||
 		die 'AUTHOR="NAME <ADDRESS>" has to name the person who sends the patches'
 	[[ ${SUBJECT_PREFIX:-} =~ PATCH\ (nf|net)(-next)?( v[0-9]+)?$ ]] ||
@@ -161,7 +162,8 @@ write_patches() {
 		put "$work/tree" "$patch" || die "the patch $patch does not fit the kernel in $source"
 		as_author add -A -f && as_author commit -q --cleanup=verbatim -F "$here/$patch.txt" || exit
 	done
-	as_author config branch.series.description "$(cat "$here/cover.txt")"
+	cover=$(awk -f "$here/figures.awk" docs/BENCH.md "$here/cover.txt") || exit
+	as_author config branch.series.description "$cover"
 	as_author format-patch -q --subject-prefix="$SUBJECT_PREFIX" --cover-letter \
 		--cover-from-description=subject -o "$work/patches" base || die "git format-patch failed"
 	sed -i "/^-- \$/i base-commit: $base\n" "$work"/patches/0000-*

@@ -99,6 +99,7 @@ check_series() {
 	check_eq "series: there are at most ten patches" \
 		"$(series_git -C "$work/applied" rev-list --count base..series | sed 's/^[1-9]$/10/')" 10
 	check "series: the cover letter is complete" sh -c '! grep -F "***" "$1"' sh "$work/patches/0000-cover-letter.patch"
+	check_eq "series: the cover letter has all figures" "$(grep -E '@.*@' "$work/patches/0000-cover-letter.patch")" ""
 	check_eq "series: the cover letter names the base" \
 		"$(sed -n 's/^base-commit: //p' "$work"/patches/*)" 0123456789abcdef0123456789abcdef01234567
 	check_eq "series: a patch goes to everybody that get_maintainer.pl names" \
@@ -129,7 +130,7 @@ check_series() {
 	check "series: a copy made of hard links leaves the original as it is" diff -r "$work/before" "$work/tree"
 
 	mkdir "$project"
-	(cd "$TOP" && cp -r Kbuild Kconfig include src scripts Documentation tests "$project")
+	(cd "$TOP" && cp -r Kbuild Kconfig include src scripts docs Documentation tests "$project")
 	list=$project/scripts/series/list
 	touch "$project/src/stray.rs"
 	check_fails "series: a file in no patch is an error" "no patch adds src/stray.rs" series "$project" "$work/none"
@@ -143,6 +144,12 @@ check_series() {
 	sed -i 's/^\(@@ .*\),15 @@/\1,14 @@/; /^+F:.*yaml/d' "$project/scripts/series/01-skeleton.diff"
 	check_fails "series: a patch that would not reach the netfilter list is an error" \
 		"would not reach the netfilter list" series "$project" "$work/none"
+	sed -i '/^| code |/d' "$project/docs/BENCH.md"
+	check_fails "series: a figure that docs/BENCH.md lacks is an error" '"code | C" is not in docs/BENCH.md' \
+		series "$project" "$work/none"
+	printf '\n|  | C | Rust |\n| code | 1 | 2 |\n| code | 3 | 4 |\n' >>"$project/docs/BENCH.md"
+	check_fails "series: a figure that docs/BENCH.md has twice is an error" '"code | C" is ambiguous' \
+		series "$project" "$work/none"
 	local series_env
 	series_env=(AUTHOR=)
 	check_fails "series: AUTHOR= is required" 'AUTHOR="NAME <ADDRESS>"' series "$TOP" "$work/none"
