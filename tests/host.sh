@@ -91,11 +91,16 @@ test_documents() {
 			while read -r line; do grep -qF "$line" tests/demo.sh && echo demo || echo "$line"; done | sort | uniq -c | xargs)" "11 demo"
 	check_eq "lines of documents have at most 120 characters, but for tables and the generated page" \
 		"$(grep -nE '^[^|].{120}' $(find . docs -maxdepth 1 -name "*.md" ! -name BENCH.md))" ""
+	local packaged
+	packaged=$(sed -n 's/^nfnetlink.*(\(.*\)).*/\1/p; s/^ -- .*>  //p' packaging/debian/changelog |
+		while read -r version && read -r date; do echo "$version $(date -ud "$date" +%F)"; done)
 	check_eq "neither documents nor packages send users to the kernel's lists" \
 		"$(grep -rlF vger.kernel.org ./*.md docs packaging)" ""
-	check_eq "the package and the changelog are of one version" \
-		"$(sed -n '1s/.*(\(.*\)).*/\1/p' packaging/debian/changelog)" \
-		"$(sed -n 's/^## \([0-9.]*\).*/\1/p' CHANGELOG.md | head -n 1)"
+	check "docs/INSTALL.md installs the bindgen that the scripts build" \
+		grep "^    cargo install bindgen-cli --version $BINDGEN_VERSION --locked --root " docs/INSTALL.md
+	check_eq "the package and the changelog have the same versions and dates" "$packaged" \
+		"$(sed -n 's/^## \(.*\) (\(.*\))$/\1 \2/p' CHANGELOG.md | sed "1s/unreleased/$(sed 's/.* //;q' <<<"$packaged")/")"
+	check_eq "README.md names the version" "$(grep -oE 'version [0-9]+\.[0-9.]+[0-9]' README.md)" "version ${packaged%% *}"
 }
 
 test_build() {
@@ -108,6 +113,9 @@ test_build() {
 	check "make install installs" build install INSTALL_MOD_PATH="$work/root"
 	check_eq "make install puts one module in place" \
 		"$(find "$work/root" -name '*.ko*' -printf '%f\n')" "$name.ko"
+	check "the line of README.md that removes the module succeeds" sh -e -c "$(sed -n "/^    rm .* && depmod VERSION$/{
+		s,/lib/,$work/root/lib/,g; s,depmod,depmod -b '$work/root',; s,VERSION,$(<"$kdir/include/config/kernel.release"),g; p}" README.md)"
+	check_eq "the line of README.md that removes the module leaves none" "$(find "$work/root" -name '*.ko*')" ""
 	build clean >/dev/null
 	check_eq "make clean leaves the sources" \
 		"$(diff -rq "$work/copy" . | grep -v '^Only in \./\?[^:]*:')" ""
