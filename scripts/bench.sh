@@ -75,6 +75,7 @@ profile() {
 	cat "$results/PROFILE.md"
 }
 
+need_vm_tools
 kdir=$("$TOP/scripts/kernel.sh" bench) || exit
 need_build_tools
 modules=$(build_for "$kdir") || exit

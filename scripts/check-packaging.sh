@@ -20,6 +20,7 @@ module=nfnetlink_cttimeout_rust
 
 [ "$(id -u)" -eq 0 ] || die "please run as root, for chroot and mount"
 if [ "${1:-}" != --in-namespace ]; then
+	need_vm_tools
 	kdir=$("$TOP/scripts/kernel.sh" plain) || exit
 	need_build_tools
 	need_commands debootstrap:debootstrap unshare:util-linux openssl:openssl

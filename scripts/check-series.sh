@@ -18,6 +18,7 @@
 . "$TOP/tests/lib/series.sh"
 
 need_build_tools
+need_vm_tools
 need_commands bpftrace:bpftrace
 source=$("$TOP/scripts/kernel.sh" --source) || exit
 build=$("$TOP/scripts/kernel.sh" builtin) || exit

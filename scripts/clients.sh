@@ -40,10 +40,10 @@ find_ovs() {
 	# This package has the other half of the programs, and depends on all libraries.
 	need_commands ovsdb-server:openvswitch-common
 	apt_candidate openvswitch-switch >/dev/null || apt_refresh
-	version=$(apt_candidate openvswitch-switch) || return
+	version=$(apt_candidate openvswitch-switch) || die "apt's lists have no openvswitch-switch; mend /etc/apt, and run apt-get update"
 	ovs=$CACHE/tools/openvswitch-$version
 	mkdir -p "$CACHE/tools"
-	with_lock ovs unpack_ovs || exit
+	with_lock ovs unpack_ovs
 }
 
 # apt_i386 TOOL ARG...: apt as on a 32-bit machine with the same release
@@ -67,14 +67,13 @@ find_i386() {
 	i386=$CACHE/tools/i386-$(echo "$I386_PACKAGES $(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)" |
 		sha256sum | cut -c1-16).tar
 	mkdir -p "$CACHE/tools"
-	(with_lock i386 pack_i386) || say "    there are no 32-bit clients here, then"
-	[ -f "$i386" ]
+	with_lock i386 pack_i386
 }
 
 if [ "${1:-}" = --pack-i386 ]; then
 	suite=$(. /etc/os-release && echo "${VERSION_CODENAME:?}") || exit
 	private_apt_init "$CACHE/apt-i386" "$suite"
-	apt_i386 apt-get update || exit
+	apt_i386 apt-get update -o APT::Update::Error-Mode=any || exit
 	# shellcheck disable=SC2086
 	apt_i386 apt-get -y --no-install-recommends --download-only install $I386_PACKAGES || exit
 	for package in "$CACHE"/apt-i386/cache/archives/*.deb; do
@@ -93,6 +92,7 @@ library_client() {
 }
 
 clients() {
+	need_vm_tools
 	# Without apt, nothing can be installed.
 	! have apt-get || need_client_tools
 	! find_ovs || ln -sfn "$ovs" "$out/ovs"
@@ -110,6 +110,7 @@ clients() {
 # Rust's standard library for that architecture, which Debian does not have for this compiler.
 foreign_clients() {
 	local root triple=${arch/arm64/aarch64}-linux-gnu
+	need_foreign_vm_tools "$arch"
 	root=$("$TOP/scripts/root.sh" "$arch") || exit
 	ln -sfn / "$out/ovs"
 	need_rustc

@@ -4,7 +4,9 @@
 # make demo: sets everything up, and shows the module at work in a virtual machine.
 
 . "$(dirname "$0")/lib.sh"
+. "$TOP/scripts/tools.sh"
 
+need_vm_tools
 kdir=$("$TOP/scripts/kernel.sh" plain) || exit
 modules=$("$TOP/scripts/module.sh" "$kdir") || exit
 say "==> booting the virtual machine"

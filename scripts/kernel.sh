@@ -30,7 +30,7 @@ fetch_lists() {
 	(private_apt_init "$CACHE/apt" $SUITES) || die "set KSRC= to a kernel source tree"
 	# The other suites are read even if one is gone.
 	step "reading Debian's kernel package lists" "15 s" "$CACHE/logs/lists.log" \
-		sh -c '"$@" || true' sh "$TOP/scripts/kernel.sh" --private-apt update
+		sh -c '"$@" || true' sh "$TOP/scripts/kernel.sh" --private-apt update -o APT::Update::Error-Mode=any
 }
 
 source_version() {
@@ -48,11 +48,11 @@ fetch_source() {
 		touch "$CACHE/apt/fresh"
 	fi
 	version=$(source_version) ||
-		die "no suite of $SUITES has linux-source-$KVERSION; set KSRC= to a kernel source tree"
+		die "fetching linux-source-$KVERSION failed: no suite of $SUITES has it ($(reason "$CACHE/logs/lists.log")); set KSRC= to a kernel source tree, then run the command again"
 	dir=$CACHE/src/linux-$version
 	if [ ! -d "$dir" ]; then
 		tmp=$(mktemp -d "$CACHE/src.XXXXXX")
-		(cd "$tmp" && step "fetching linux-source-$KVERSION $version" "170 MB" \
+		(cd "$tmp" && INSTEAD="set KSRC= to a kernel source tree" step "fetching linux-source-$KVERSION $version" "170 MB" \
 			"$CACHE/logs/fetch.log" "$TOP/scripts/kernel.sh" --private-apt download "linux-source-$KVERSION=$version") || exit
 		step "unpacking it" "20 s" "$CACHE/logs/unpack.log" sh -c '
 			cd "$1" && dpkg-deb -x *.deb . && rm *.deb && mkdir tree &&

@@ -26,10 +26,14 @@ die() {
 	exit 1
 }
 
+# reason LOG: its first error or, without one, its last line
+reason() { { grep -aim 1 -e '^E: ' -e 'error: ' "$1" || tail -n 1 "$1"; } | cut -c1-200; }
+
 # step TITLE ESTIMATE LOG COMMAND...: runs a command with its output in a log, and shows the
-# progress twice a minute and, on failure, the end of the log.
+# progress twice a minute. If the command fails, so does the script: it shows the end of the
+# log, and the last line says which step failed, why, and what to do. INSTEAD= is another way.
 step() {
-	local title=$1 estimate=$2 log=$3 start=$SECONDS pid rc
+	local title=$1 estimate=$2 log=$3 start=$SECONDS pid rc why
 	shift 3
 	say "==> $title (about $estimate; log: $log)"
 	mkdir -p "$(dirname "$log")"
@@ -46,7 +50,8 @@ step() {
 	rc=$?
 	if [ "$rc" -ne 0 ]; then
 		tail -n 25 "$log" >&2
-		die "$title failed after $((SECONDS - start)) s; the whole log is $log"
+		why=$(reason "$log")
+		die "$title failed: ${why:-exit status $rc}; mend that (the whole log is $log)${INSTEAD:+, or $INSTEAD}, then run the command again"
 	fi
 	say "    done in $((SECONDS - start)) s"
 }
@@ -69,7 +74,8 @@ run_guest() {
 	exit "${status:-1}"
 }
 
-# with_lock NAME COMMAND...: only one process at a time runs under NAME
+# with_lock NAME COMMAND...: only one process at a time runs under NAME. The script ends if the
+# command fails.
 with_lock() {
 	local lock=$CACHE/$1.lock
 	shift
@@ -79,5 +85,5 @@ with_lock() {
 			flock 9
 		}
 		"$@"
-	) 9>"$lock"
+	) 9>"$lock" || exit
 }

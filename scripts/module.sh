@@ -25,5 +25,5 @@ if grep -E '^(warning|.*: warning)' "$out/build.log" | grep -qvE \
 	grep -E -A 8 'warning' "$out/build.log" >&2
 	die "the module does not build without warnings"
 fi
-find "$kdir/net" "$out" -path "$out/ko" -prune -o -name '*.ko' -print0 | xargs -0 cp -t "$out/ko"
+find "$kdir/net" "$out" -path "$out/ko" -prune -o -name '*.ko' -print0 | xargs -0 cp -t "$out/ko" || exit
 echo "$out/ko"

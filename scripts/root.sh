@@ -76,5 +76,5 @@ root=$CACHE/root/$suite-$arch-$({
 	echo "$packages"
 	cat "$0" "$TOP/scripts/guest-init.sh"
 } | sha256sum | cut -c1-16)
-with_lock "root-$arch" make_root || exit
+with_lock "root-$arch" make_root
 echo "$root"

@@ -31,8 +31,10 @@ apt_refresh() {
 	[ -z "${APT_REFRESHED:-}" ] || return 0
 	APT_REFRESHED=y
 	have apt-get || return 0
-	with_lock apt \
-		step "reading the package lists" "10 s" "$CACHE/logs/apt-update.log" apt_run update || true
+	# A source that has nothing to do with this may be out of reach. A package that is missing
+	# then is an error of the next step.
+	(with_lock apt step "reading the package lists" "10 s" "$CACHE/logs/apt-update.log" apt_run update) ||
+		say "note: the package lists stay as they were"
 }
 
 apt_run() {
@@ -48,7 +50,7 @@ apt_install() {
 		die "please run as root: apt-get install $*"
 	apt_refresh
 	with_lock apt step "installing $*" "1 min" "$CACHE/logs/apt-install.log" \
-		apt_run install -y --no-install-recommends "$@" || exit
+		apt_run install -y --no-install-recommends "$@"
 	hash -r
 }
 
@@ -109,7 +111,7 @@ need_rustc() {
 			find_rustc && return
 		fi
 	done
-	die "please install rustc >= $RUST_MIN together with its library source (rust-src)"
+	die "neither this machine nor apt has rustc >= $RUST_MIN with its library source (rust-src); install it, or name one with RUSTC="
 }
 
 # of_rustc: "web" if the compiler is from a Debian package with that in its name, "plain" if
@@ -176,7 +178,7 @@ need_llvm() {
 			return
 		fi
 	done
-	die "please install clang, lld, llvm and libclang, version $LLVM_MIN or newer"
+	die "neither this machine nor apt has clang, lld, llvm and libclang >= $LLVM_MIN; install them"
 }
 
 bindgen_fits() {
@@ -203,9 +205,9 @@ need_bindgen() {
 	if ! have cargo; then
 		apt_candidate cargo-web >/dev/null && apt_install cargo-web
 	fi
-	have cargo || die "please install bindgen >= $BINDGEN_MIN, or cargo to build it with"
+	have cargo || die "there is no bindgen >= $BINDGEN_MIN, and no cargo to build it with; install either, or name a bindgen with BINDGEN="
 	# cargo may need another compiler than the kernel.
-	step "building bindgen $BINDGEN_VERSION" "90 s" "$CACHE/logs/bindgen.log" \
+	INSTEAD="name a bindgen >= $BINDGEN_MIN with BINDGEN=" step "building bindgen $BINDGEN_VERSION" "90 s" "$CACHE/logs/bindgen.log" \
 		env -u RUSTC cargo install bindgen-cli --version "$BINDGEN_VERSION" --locked \
 		--root "$CACHE/tools"
 	BINDGEN=$own

@@ -317,6 +317,45 @@ test_heads() {
 	done
 }
 
+# A step of the set-up that fails ends the command, and the last line says which, why, and what to
+# do. The programs are this machine's, but for apt's and those that are to be missing.
+test_setup() {
+	local bin=$work/bin broken=$work/broken-kernel program
+	mkdir -p "$bin" "$broken/rust/kernel" && ln -sf /usr/sbin/* /usr/bin/* "$bin"
+	touch "$broken/rust/kernel/lib.rs"
+	# stub PROGRAM [LINE]: a program that does no more than the line
+	stub() { rm -f "$bin/$1" && printf '#!/bin/sh\n%s\n' "${2:-}" >"$bin/$1" && chmod +x "$bin/$1"; }
+	# stops STEP BROKEN COMMAND...: the step fails, because apt cannot do what BROKEN says
+	stops() {
+		local out status
+		out=$(env -u KDIR -u KSRC -u KVERSION -u ARCH -u KERNELS -u BINDGEN -u PIP_FIND_LINKS PIP_NO_INDEX=1 PATH="$bin" \
+			RUSTC="$RUSTC" LLVM_MAJOR="$LLVM_MAJOR" BROKEN="$2" XDG_CACHE_HOME="$work/empty-$KTAP_N" "${@:3}" 2>&1)
+		status=$?
+		check_eq "set-up: the command ends when $1 fails" "$status ${out##*$'\n'}" "$(grep -xE \
+			"[1-9][0-9]* error: $1.* failed: .+; .+, then run the command again" <<<"$status ${out##*$'\n'}")"
+	}
+	stub sudo 'exec "$@"'
+	stub apt-get 'case " $* " in *" $BROKEN "*) echo "E: out of order" >&2; exit 100; esac'
+	stub apt-cache 'case "$BROKEN $*" in download*\ openvswitch-switch | download*\ linux-source-7.3) echo " Candidate: 9"; esac'
+	stub cargo 'echo "error: out of order" >&2; exit 101'
+	for program in nfct conntrack iptables-legacy nft ip ping; do stub $program; done
+	rm -f "$bin"/{bindgen,qemu-system-x86_64,vng}
+	stops "installing qemu-system-x86" install scripts/demo.sh
+	stub qemu-system-x86_64
+	stops "installing virtme-ng" none scripts/demo.sh
+	stops "building bindgen" none scripts/fuzz.sh
+	stops "fetching linux-source-7.3" update scripts/litmus.sh
+	stops "fetching linux-source-7.3 9" download env BINDGEN="$BINDGEN" KERNELS=debug scripts/check.sh host
+	install -D /dev/null "$work/empty-$KTAP_N/nfnetlink-cttimeout-rust/venv-$VIRTME_NG_VERSION/complete"
+	stops "fetching (openvswitch-switch|32-bit clients)" download scripts/clients.sh "$kdir"
+	stub make 'case "$*" in
+		*allnoconfig) { sed /=n$/d "$KCONFIG_ALLCONFIG"; echo CONFIG_RUST_IS_AVAILABLE=y; } >"${KCONFIG_ALLCONFIG%/*}/.config" ;;
+		*kernelrelease) echo 7.3 ;;
+		*) echo "error: out of order" >&2; exit 2 ;;
+	esac'
+	stops "building the debug kernel" none env BINDGEN="$BINDGEN" KSRC="$broken" KERNELS=debug scripts/check.sh host
+}
+
 # Other architectures, without a build for them
 test_arch() {
 	check_eq "base.config has each option that pc-only says is the PC's" \
@@ -358,6 +397,7 @@ test_intree() {
 	test_series
 	test_fragment
 	test_heads
+	test_setup
 	test_arch
 	test_broken
 	check "the kernel's memory model allows no bad order of accesses, and the litmus tests would show it" scripts/litmus.sh
