@@ -21,7 +21,7 @@ reports+='|rust_kernel: panicked|panicked at|unregister_netdevice: waiting'
 reports+='|leak detector disabled|turning off the locking correctness validator'
 
 # Kernel features that announce themselves at boot, and messages of the guest's init
-harmless='\] virtme-ng-init: |'
+harmless='\] virtme-(ng-)?init: |'
 harmless+='kasan: KernelAddressSanitizer initialized|^.{0,24}KASAN'
 harmless+=' (initialized|enabled)|ODEBUG: selftest passed'
 

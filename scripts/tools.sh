@@ -5,7 +5,7 @@
 # what to install. Sourced after lib.sh; call
 #
 #   need_build_tools [s390x|arm64]   sets RUSTC, LLVM_MAJOR, BINDGEN and the array KMAKE
-#   need_vm_tools      sets VNG and puts the test clients on PATH
+#   need_vm_tools      puts vng and the test clients on PATH
 #
 # RUSTC=, BINDGEN= and LLVM_MAJOR= in the environment are used as they are.
 
@@ -13,6 +13,7 @@ RUST_MIN=1.85.0    # what Linux 7.3 asks for (scripts/min-tool-version.sh)
 BINDGEN_MIN=0.71.1
 LLVM_MIN=17
 BINDGEN_VERSION=0.72.1
+VIRTME_NG_MIN=1.35
 VIRTME_NG_VERSION=1.42
 
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -267,7 +268,12 @@ need_vm_tools() {
 		modprobe:kmod ps:procps
 	# nfct reads the names of protocols from /etc/protocols.
 	need_files /etc/protocols:netbase /usr/bin/python3:python3
-	VNG=$venv/bin/vng
+	[ -f "$venv/complete" ] || apt_candidate virtme-ng >/dev/null || apt_refresh
+	if version_ge "$(apt_candidate virtme-ng)" "$VIRTME_NG_MIN"; then
+		# Without the init that PyPI's has, the guest needs udev, which names its ports.
+		need_commands vng:virtme-ng udevadm:udev
+		return
+	fi
 	if [ ! -f "$venv/complete" ]; then
 		/usr/bin/python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv
 		with_lock venv make_venv "$venv"

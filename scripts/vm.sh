@@ -82,7 +82,8 @@ fi
 
 console=$(mktemp "$CACHE/logs/console.XXXXXX")
 trap 'rm -f "$console"' EXIT
-# vng needs a working directory for the guest, and no standard input.
-run_guest "$console" "$seconds" "$VNG" --run "$kernel" --force-9p "${accel[@]}" "${options[@]}" "${appends[@]}" \
+# vng needs a working directory for the guest, and no standard input. Older ones do not quote
+# the words of the command.
+run_guest "$console" "$seconds" vng --run "$kernel" --force-9p "${accel[@]}" "${options[@]}" "${appends[@]}" \
 	-o="-nic none" --user root --cpus "$cpus" --memory "$memory" --verbose \
-	--cwd "$TOP" -- "$@"
+	--cwd "$TOP" -- "$(printf '%q ' "$@")"
