@@ -92,7 +92,7 @@ test_documents() {
 	check_eq "lines of documents have at most 120 characters, but for tables and the generated page" \
 		"$(grep -nE '^[^|].{120}' $(find . docs -maxdepth 1 -name "*.md" ! -name BENCH.md))" ""
 	local packaged
-	packaged=$(sed -n 's/^nfnetlink.*(\(.*\)).*/\1/p; s/^ -- .*>  //p' packaging/debian/changelog |
+	packaged=$(sed -n 's/^nfnetlink.*(\(.*\)).*/\1/p; s/^ -- .*  //p' packaging/debian/changelog |
 		while read -r version && read -r date; do echo "$version $(date -ud "$date" +%F)"; done)
 	check_eq "neither documents nor packages send users to the kernel's lists" \
 		"$(grep -rlF vger.kernel.org ./*.md docs packaging)" ""
