@@ -31,6 +31,15 @@ printf '#!/bin/sh\nexec chroot %s /sbin/modprobe "$@"\n' $root >/run/modprobe
 chmod +x /run/modprobe
 echo /run/modprobe >/proc/sys/kernel/modprobe
 
+# in_use MODULE: which is loaded
+in_use() {
+	installed nfct add timeout web inet tcp established 100
+	check_fails "modprobe -r of the C module fails while a policy needs $1" "in use" \
+		installed modprobe -r nfnetlink_cttimeout
+	check_eq "$1 stays loaded then" "$(loaded) $(policies)" "$1 web"
+	installed nfct delete timeout web
+}
+
 echo "--- tests begin ---"
 check_eq "no module is loaded" "$(loaded)" ""
 check "nfct adds a policy, with the module installed" installed nfct add timeout web inet tcp established 100
@@ -40,16 +49,22 @@ check "nfct deletes the policy of this module" installed nfct delete timeout web
 check "this module can be unloaded after nfct" unload
 check "modprobe of the C module succeeds" installed modprobe nfnetlink_cttimeout
 check_eq "modprobe of the C module loads this module" "$(loaded)" nfnetlink_cttimeout_rust
-check "this module can be unloaded after modprobe" unload
+in_use nfnetlink_cttimeout_rust
+check "modprobe -r of the C module succeeds with this module loaded" installed modprobe -r nfnetlink_cttimeout
+check_eq "modprobe -r of the C module unloads this module" "$(loaded)" ""
+check "modprobe -r of the C module succeeds with no module loaded" installed modprobe -r nfnetlink_cttimeout
 check "modprobe --ignore-install of the C module succeeds" installed modprobe --ignore-install nfnetlink_cttimeout
 check_eq "modprobe --ignore-install of the C module loads the C module" "$(loaded)" nfnetlink_cttimeout
-check "the C module can be unloaded after modprobe" rmmod nfnetlink_cttimeout
+in_use nfnetlink_cttimeout
+check "modprobe -r of the C module succeeds with the C module loaded" installed modprobe -r nfnetlink_cttimeout
+check_eq "modprobe -r of the C module unloads the C module" "$(loaded)" ""
 
 check "dkms removes the module from this kernel" installed dkms remove "$package" -k "$(uname -r)"
 check "nfct adds a policy, with the module removed" installed nfct add timeout web inet tcp established 100
 check_eq "nfct has had the kernel load the C module" "$(loaded)" nfnetlink_cttimeout
 check "nfct deletes the policy of the C module" installed nfct delete timeout web
-check "the C module can be unloaded after nfct" rmmod nfnetlink_cttimeout
+check "modprobe -r unloads the C module, with this module removed" installed modprobe -r nfnetlink_cttimeout
+check_eq "no module is loaded in the end" "$(loaded)" ""
 printf '1..%d\n' "$KTAP_N"
 echo "--- kernel log begins ---"
 dmesg --color=never
