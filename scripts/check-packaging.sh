@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# make check-packaging: builds the Debian package in a clean Debian, installs it there, has
-# DKMS build the module for the plain kernel (or KDIR=), and boots that kernel with the
-# installed package. Prints KTAP. Needs root, and 3 GB of disk.
+# make check-packaging: builds the Debian packages in a clean Debian, installs them there, has
+# DKMS build the module for the plain kernel (or KDIR=), and boots that kernel twice with the
+# installed packages. Prints KTAP. Needs root, and 3 GB of disk.
 #
 # The clean Debian is a directory, with the same release and the same archives as this
 # machine, because the compilers must be those of the kernel. Mounts in it are in a mount
@@ -89,9 +89,12 @@ bare_debian() {
 
 install_tools() {
 	cp /etc/resolv.conf "$root/etc/"
-	in_root apt-get update && in_root apt-get -y dist-upgrade &&
+	# Otherwise, iptables-persistent would save the rules of this machine.
+	printf 'iptables-persistent iptables-persistent/autosave_v%d boolean false\n' 4 6 |
+		in_root debconf-set-selections &&
+		in_root apt-get update && in_root apt-get -y dist-upgrade &&
 		in_root apt-get -y --no-install-recommends install build-essential debhelper dh-dkms \
-			lintian kmod cpio nfct netbase openssl \
+			lintian kmod cpio nfct netbase openssl iptables iptables-persistent \
 			"$1" "clang-$LLVM_MAJOR" "lld-$LLVM_MAJOR" "llvm-$LLVM_MAJOR" "libclang1-$LLVM_MAJOR"
 }
 
@@ -124,9 +127,10 @@ mkdir -p "$root/root/project"
 	src tests .rustfmt.toml "$root/root/project") || exit
 
 echo "KTAP version 1"
-check "make deb builds the package" in_root make -C /root/project deb
+check "make deb builds the packages" in_root make -C /root/project deb
 debs=/root/.cache/nfnetlink-cttimeout-rust/deb
 deb=$debs/$package-dkms_${version}_all.deb
+persistent=cttimeout-persistent
 check "lintian has nothing to say" \
 	in_root lintian --allow-root --fail-on error,warning,info "$debs/${package}_${version}_amd64.changes"
 
@@ -137,6 +141,10 @@ install_package() {
 		{ cat "$root/var/lib/dkms/$package/$version/build/make.log" && return 1; }
 }
 check "the package can be installed" install_package
+check "$persistent can be installed" \
+	in_root apt-get -y --no-install-recommends install "$debs/${persistent}_${version}_all.deb"
+check_eq "netfilter-persistent has the plugin before those that load rules, and after them" \
+	"$(in_root ls /usr/share/netfilter-persistent/plugins.d | xargs)" "10-cttimeout 15-ip4tables 25-ip6tables 35-cttimeout"
 check_eq "DKMS has built and installed the module" "$(dkms_status)" installed
 check_eq "the installed module is where modprobe looks first" "$(installed_module)" "updates/dkms/$module.ko"
 check_eq "modinfo: alias" "$(in_root modinfo -k "$release" -F alias "$module")" nfnetlink-subsys-8
@@ -188,15 +196,22 @@ in_root dkms build "$package/$version" -k "$release-other" >/dev/null 2>&1
 check_eq "dkms build exits with 77 for that kernel, which is no failure for installers" "$?" 77
 rm -r "$other"
 
-# The guest's root file system is this machine's, with the clean Debian in it.
-console=$work/console
-"$TOP/scripts/vm.sh" -t 600 "$kdir" "$TOP/tests/packaging.sh" "$root" "$package/$version" >"$console" 2>&1
-status=$?
-sed -n '/^--- tests begin/,/^--- kernel log begins/{/^---/!p}' "$console" | sed 's/^/    /'
-check_eq "all tests in the guest pass" "$status" 0
-check "the guest's kernel log is clean" "$TOP/scripts/check-log.sh" "$console"
-cp "$console" "$log.console"
+# The guest's root file system is this machine's, with the clean Debian in it. What the guest
+# writes lasts as long as the guest, but for /etc/iptables.
+mkdir "$work/state"
+for boot in first second; do
+	console=$work/console
+	"$TOP/scripts/vm.sh" -t 900 -q "-virtfs local,path=$work/state,mount_tag=state,security_model=none" "$kdir" \
+		"$TOP/tests/packaging.sh" "$root" "$package/$version" "$boot" >"$console" 2>&1
+	status=$?
+	sed -n '/^--- tests begin/,/^--- kernel log begins/{/^---/!p}' "$console" | sed 's/^/    /'
+	check_eq "all tests in the guest pass, $boot boot" "$status" 0
+	check "the guest's kernel log is clean, $boot boot" "$TOP/scripts/check-log.sh" "$console"
+	cp "$console" "$log-$boot.console"
+done
+cp "$work"/state/* "$root/etc/iptables/"
 
-check "the package can be purged" in_root apt-get -y purge "$package-dkms"
-check_eq "a purge leaves no files" "$(installed_module; in_root find /etc/modprobe.d /var/lib/dkms /usr/src -name '*cttimeout*')" ""
+check "the package can be purged" in_root apt-get -y purge "$package-dkms" "$persistent"
+check_eq "a purge leaves no files" "$(installed_module; in_root find /etc /var/lib/dkms /usr/src \
+	/usr/share/netfilter-persistent -name '*cttimeout*' -o -name 'timeouts.nfct*')" ""
 finish

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# make deb: makes the Debian package nfnetlink-cttimeout-rust-dkms and its source package,
-# and prints their directory.
+# make deb: makes the Debian packages nfnetlink-cttimeout-rust-dkms and cttimeout-persistent,
+# and their source package, and prints their directory.
 #
 # usage: deb.sh
 

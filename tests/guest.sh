@@ -11,7 +11,7 @@
 
 # The tests run in memory, where Python can write its compiled files.
 top=$(cd "$(dirname "$0")/.." && pwd) here=/run/cttimeout/tests
-mkdir /run/cttimeout && cp -r "$top/tests" "$here" && ln -s "$top/Documentation" /run/cttimeout || exit
+mkdir /run/cttimeout && cp -r "$top/tests" "$here" && ln -s "$top"/{Documentation,packaging} /run/cttimeout || exit
 modules=$1
 export CLIENTS=$2
 shift 2
