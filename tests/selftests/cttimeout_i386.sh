@@ -64,22 +64,23 @@ again cttimeout_errors.py
 again cttimeout_sockets.py
 
 # Rules of one iptables as the other one sees them
+web=a234567890123456789012345678901
 netns_pair "$A" "$B" || exit 1
 traffic_start
-check "32-bit nfct adds a policy" on_i386 in_ns "$A" nfct add timeout web inet udp unreplied 1100
+check "32-bit nfct adds a policy" on_i386 in_ns "$A" nfct add timeout "$web" inet udp unreplied 1100
 check_eq "32-bit nfct gets the same policy as 64-bit nfct" \
-	"$(on_i386 in_ns "$A" nfct get timeout web)" \
-	"$(in_ns "$A" nfct get timeout web)"
+	"$(on_i386 in_ns "$A" nfct get timeout "$web")" \
+	"$(in_ns "$A" nfct get timeout "$web")"
 check "32-bit nfct sets a default" on_i386 in_ns "$A" nfct default-set timeout inet udp replied 4321
 check_eq "32-bit nfct gets the same defaults as 64-bit nfct" \
 	"$(on_i386 in_ns "$A" nfct default-get timeout inet udp)" \
 	"$(in_ns "$A" nfct default-get timeout inet udp)"
 check "64-bit nfct gets the default that 32-bit nfct has set" grep -q '\.REPLIED = 4321' \
 	<(in_ns "$A" nfct default-get timeout inet udp)
-rule="-A OUTPUT -p udp -m udp --dport 90 -j CT --timeout web"
+rule="-A OUTPUT -p udp -m udp --dport 90 -j CT --timeout $web"
 # shellcheck disable=SC2086 # the rule is words
 check "32-bit iptables adds a rule" ipt "$A" $rule
-check_use "the policy counts the rule of 32-bit iptables" "$A" web 2
+check_use "the policy counts the rule of 32-bit iptables" "$A" "$web" 2
 check_eq "64-bit iptables lists the rule of 32-bit iptables" \
 	"$(in_ns "$A" iptables-legacy -t raw -S OUTPUT | grep -e -A)" "$rule"
 traffic listen sb "$B" udp 10.0.0.2 90
@@ -87,17 +88,17 @@ traffic connect ca "$A" udp 10.0.0.2 90 10.0.0.1 4000
 traffic send ca
 check_flow "a flow of the rule of 32-bit iptables has the policy" "$A" 1100 -p udp --dport 90
 check_fails "32-bit nfct cannot delete a policy in use" "Device or resource busy" \
-	on_i386 in_ns "$A" nfct delete timeout web
+	on_i386 in_ns "$A" nfct delete timeout "$web"
 check "64-bit iptables removes the rule of 32-bit iptables" \
 	in_ns "$A" iptables-legacy -t raw -D OUTPUT 1
-check_use "the policy does not count the rule that 64-bit iptables has removed" "$A" web 1
+check_use "the policy does not count the rule that 64-bit iptables has removed" "$A" "$web" 1
 # shellcheck disable=SC2086
 check "64-bit iptables adds a rule" in_ns "$A" iptables-legacy -t raw $rule
 check_eq "32-bit iptables lists the rule of 64-bit iptables" \
 	"$(ipt "$A" -S OUTPUT | grep -e -A)" "$rule"
 check "32-bit iptables removes the rule of 64-bit iptables" ipt "$A" -F
-check_use "the policy does not count the rule that 32-bit iptables has removed" "$A" web 1
-check "32-bit nfct deletes the policy" on_i386 in_ns "$A" nfct delete timeout web
+check_use "the policy does not count the rule that 32-bit iptables has removed" "$A" "$web" 1
+check "32-bit nfct deletes the policy" on_i386 in_ns "$A" nfct delete timeout "$web"
 check_eq "no policy is left" "$(in_ns "$A" nfct list timeout)" ""
 traffic_stop
 rm -r "$I386"
