@@ -96,6 +96,17 @@ check_eq "list shows a name of 31 characters in full" \
 	"$(nfct list timeout | head -n 1)" ".$longest = {"
 check "delete takes a name of 31 characters" nfct delete timeout "$longest"
 
+# nfct knows seven of the nine timeouts of SCTP.
+check_eq "the two timeouts of sctp that nfct does not know can be set" "$(in_ns "$NS" python3 -c '
+import nfnl
+s = nfnl.Socket()
+s.create("nine", 132, {k: 1999 + k for k in range(1, 8)} | {8: 11, 9: 12})
+print(s.get("nine").values)')" \
+	"{1: 2000, 2: 2001, 3: 2002, 4: 2003, 5: 2004, 6: 2005, 7: 2006, 8: 11, 9: 12}"
+check_eq "get prints the seven timeouts of sctp that nfct knows" "$(nfct get timeout nine)" \
+	"$(printed inet sctp 2000 nine)"
+nfct delete timeout nine
+
 # The defaults belong to a protocol, not to a family. A policy that exists keeps its values
 # when the defaults change; a new policy takes the new defaults.
 first=5000
