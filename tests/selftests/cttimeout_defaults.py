@@ -3,8 +3,11 @@
 # check: plain/s390x
 #
 # The default timeouts of a namespace can be read and set for each protocol, new
-# policies take them over, and other namespaces do not notice.
+# policies take them over, and other namespaces do not notice. All other protocols are
+# refused, and no number leads to a warning of the kernel.
 
+import atexit
+import pathlib
 import subprocess
 
 import nfnl
@@ -131,4 +134,29 @@ t.equal("a new namespace has the kernel's defaults, and no policies",
         (all_defaults(other), other.state()), (elsewhere, []))
 other.sock.close()
 subprocess.run("ip netns del defaults", shell=True, check=True)
+
+# nf_ct_l4proto_find() has a tracker for six protocols; for all other numbers, the generic one,
+# whose own number is 255. (A warning would now end the guest.)
+panic = pathlib.Path("/proc/sys/kernel/panic_on_warn")
+atexit.register(panic.write_text, panic.read_text())
+panic.write_text("1")
+for l3num in None, 0, nfnl.IPV4, nfnl.IPV6, 255:
+    title, family = f"256 protocols, l3num {l3num}:", [] if l3num is None else [l3(l3num)]
+    answers = {n: s.request(nfnl.DEFAULT_GET, *family, l4(n)) for n in range(256)}
+    t.equal(f"{title} default-get shows the defaults of those with a tracker",
+            {n: a.policies[0].values for n, a in answers.items() if a.policies},
+            untouched if family else {})
+    t.equal(f"{title} default-get refuses all others, and all without l3num",
+            {n: a.errno_name for n, a in answers.items()},
+            {n: "EINVAL" if not family else 0 if n in untouched else "EOPNOTSUPP"
+             for n in range(256)})
+    errors = {n: s.request(nfnl.DEFAULT_SET, *family, l4(n), data({1: 77})).errno_name
+              for n in range(256)}
+    t.equal(f"{title} default-set refuses those without a tracker, and changes all others",
+            (errors, all_defaults(s)),
+            ({n: 0 if n in untouched else "EOPNOTSUPP" for n in range(256)},
+             {n: values | {1: 77} for n, values in untouched.items()}))
+    for number, values in untouched.items():
+        s.default_set(number, values)
+t.equal("256 protocols: the defaults are restored", all_defaults(s), untouched)
 t.finish()
