@@ -4,7 +4,8 @@
 # needs: conntrack ip6tables iptables nfct ping sysctl
 #
 # Flows of each tracked protocol but TCP (see cttimeout_tcp.sh) have the timeouts of their
-# policies, with real packets over IPv4 and IPv6.
+# policies, with real packets over IPv4 and IPv6. A GRE flow copies the timeouts when it
+# begins; after that, a change or a delete of the policy does not reach the flow.
 #
 # The client's conntrack sees a packet before the client's INPUT chain drops it.
 # shellcheck source-path=SCRIPTDIR/../lib
@@ -53,8 +54,34 @@ check_raw() {
 	traffic close sr
 }
 
+# gre_flow TITLE SECONDS: what timeout the flow has after one more packet
+gre_flow() {
+	shorten "$C"
+	traffic send cr && traffic receive sr
+	flow "gre, $1" "$2" -p 47
+}
+forget_gre() { in_ns "$C" conntrack -D -f "$family" -p 47 >/dev/null 2>&1; }
+
+# check_gre L3NUM: what the flow that check_raw has left keeps of its policy
+check_gre() {
+	traffic listen sr "$S" 47 "$server" 0
+	traffic connect cr "$C" 47 "$server" 0 "$client" 0
+	check "$family: the policy for gre is replaced" \
+		policy_replace "$C" gre "$1" 47 1=5300 2=5400
+	gre_flow "a flow keeps its timeouts when its policy is replaced" 5200
+	forget_gre
+	gre_flow "a new flow has the replaced timeouts" 5300
+	in_ns "$C" "$ipt" -t raw -D OUTPUT -p gre -j CT --timeout gre
+	check "$family: the policy for gre is deleted" in_ns "$C" nfct delete timeout gre
+	gre_flow "a flow keeps its timeouts when its policy is deleted" 5300
+	forget_gre
+	gre_flow "a new flow has the default when the policy is deleted" 30
+	traffic close cr
+	traffic close sr
+}
+
 check_family() {
-	local family=$1 ipt=$2 inet=$3 client=$4 server=$5 icmp=$6 icmp_timeout=$7
+	local family=$1 ipt=$2 inet=$3 client=$4 server=$5 icmp=$6 icmp_timeout=$7 l3num=$8
 
 	policy udp udp udp unreplied 2100 replied 2200
 	policy icmp "$icmp" "$icmp" timeout "$icmp_timeout"
@@ -110,6 +137,7 @@ check_family() {
 	association 4007 CLOSED 4100 "after an abort"
 
 	check_raw 47 5100 5200
+	check_gre "$l3num"
 	check_raw 253 6100 6100
 	# A timeout that is too long is the largest possible one, and flows with it live.
 	check_raw 252 "$limit" "$limit"
@@ -127,6 +155,6 @@ check_family() {
 limit=$(python3 -c 'import nfnl; print(nfnl.largest())')
 netns_pair "$C" "$S" || exit 1
 traffic_start
-check_family ipv4 iptables inet 10.0.0.1 10.0.0.2 icmp 3100
-check_family ipv6 ip6tables inet6 fd00::1 fd00::2 icmpv6 3200
+check_family ipv4 iptables inet 10.0.0.1 10.0.0.2 icmp 3100 2
+check_family ipv6 ip6tables inet6 fd00::1 fd00::2 icmpv6 3200 10
 finish
