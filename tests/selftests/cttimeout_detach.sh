@@ -17,7 +17,7 @@ DEFAULT=5100
 
 # new_flow PORT / next_packet PORT: PORT is the client's
 new_flow() { traffic connect "c$1" "$C" udp 10.0.0.2 "${2:-90}" 10.0.0.1 "$1" && next_packet "$1"; }
-next_packet() { traffic send "c$1"; }
+next_packet() { shorten "$C"; traffic send "c$1"; }
 has() { check_flow "$1" "$C" "$3" -p udp --sport "$2"; }
 # (nft: the legacy back end looks up all policies of a table with each change.)
 rule() { in_ns "$C" iptables-nft -t raw "$1" OUTPUT -p udp --dport "$2" -j CT --timeout web; }
@@ -27,6 +27,8 @@ unload "$MODULE"
 check "the module loads with detach_in_use" load "$MODULE" detach_in_use=1
 
 netns_pair "$C" "$S" || exit 1
+# Conntrack sees the packets also when no rule has a policy.
+in_ns "$C" iptables-nft -A INPUT -m conntrack --ctstate INVALID -j DROP
 traffic_start
 in_ns "$C" nfct default-set timeout inet udp unreplied "$DEFAULT"
 traffic listen s90 "$S" udp 10.0.0.2 90
