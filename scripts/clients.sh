@@ -6,6 +6,7 @@
 #
 #   ovs       the root of the file tree that has Open vSwitch (a link)
 #   cttimeout a program that is linked with libnetfilter_cttimeout
+#   nfct-suite  the suite of nfct, which is in its source
 #   fuzz      the fuzzer, tests/fuzz/
 #   source    the source of the kernel in BUILD_DIR, for its YNL (a link)
 #   i386.tar  a file tree with 32-bit programs (a link), which tests/lib/i386.sh runs
@@ -70,6 +71,35 @@ find_i386() {
 	with_lock i386 pack_i386
 }
 
+# A mirror may lack a release's source, so later releases are tried, too. The suite hardly
+# ever changes.
+find_nfct_suite() {
+	suite=$CACHE/tools/nfct-suite-$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+	mkdir -p "$CACHE/tools"
+	[ -d "$suite" ] || {
+		have apt-get && have dpkg-deb || return
+		(with_lock nfct-suite step "fetching the suite of nfct" "20 s, 30 MB" "$CACHE/logs/nfct-suite.log" \
+			"$TOP/scripts/clients.sh" --fetch-nfct-suite "$suite") || say "    there is no suite of nfct here, then"
+	}
+	[ -d "$suite" ]
+}
+
+if [ "${1:-}" = --fetch-nfct-suite ]; then
+	[ ! -d "$2" ] || exit 0
+	tmp=$(mktemp -d "$CACHE/tools/nfct-suite.XXXXXX")
+	trap 'rm -rf "$tmp"' EXIT
+	cd "$tmp" || exit
+	for release in "${2##*-}" trixie forky sid; do
+		private_apt_init "$tmp/apt" "$release" && sed -i 's/^deb /deb-src /' apt/sources.list || exit
+		private_apt "$tmp/apt" apt-get update &&
+			private_apt "$tmp/apt" apt-get source --download-only --tar-only conntrack-tools || continue
+		tar --one-top-level=tree --strip-components=1 -xf conntrack-tools_*.orig.tar.*z* &&
+			[ -f tree/tests/nfct/test.c ] && mv -T tree/tests/nfct "$2" && exit
+		rm -rf tree conntrack-tools_*
+	done
+	exit 1
+fi
+
 if [ "${1:-}" = --pack-i386 ]; then
 	suite=$(. /etc/os-release && echo "${VERSION_CODENAME:?}") || exit
 	private_apt_init "$CACHE/apt-i386" "$suite"
@@ -91,12 +121,18 @@ library_client() {
 		-lnetfilter_cttimeout -lmnl || die "tests/lib/cttimeout.c does not build"
 }
 
+nfct_suite() {
+	mkdir -p "$out/nfct-suite" && cp -r "$suite/timeout" "$out/nfct-suite" &&
+		"$@" -w -O2 -o "$out/nfct-suite/test" "$suite/test.c" || die "the suite of nfct does not build"
+}
+
 clients() {
 	need_vm_tools
 	# Without apt, nothing can be installed.
 	! have apt-get || need_client_tools
 	! find_ovs || ln -sfn "$ovs" "$out/ovs"
 	! find_i386 || ln -sfn "$i386" "$out/i386.tar"
+	! find_nfct_suite || nfct_suite gcc
 	if [ -f /usr/include/libnetfilter_cttimeout/libnetfilter_cttimeout.h ] &&
 	   [ -f /usr/include/libmnl/libmnl.h ]; then
 		library_client gcc
@@ -115,8 +151,10 @@ foreign_clients() {
 	ln -sfn / "$out/ovs"
 	need_rustc
 	need_llvm
-	library_client "clang-$LLVM_MAJOR" --target="$triple" --sysroot="$root" \
-		--ld-path="/usr/lib/llvm-$LLVM_MAJOR/bin/ld.lld"
+	local cc=("clang-$LLVM_MAJOR" --target="$triple" --sysroot="$root"
+		--ld-path="/usr/lib/llvm-$LLVM_MAJOR/bin/ld.lld")
+	library_client "${cc[@]}"
+	! find_nfct_suite || nfct_suite "${cc[@]}"
 }
 
 kdir=$(realpath "$1") || exit
