@@ -1,13 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# check: plain/s390x; slow: 7
+# check: plain/s390x; slow: 9
 #
 # Unchanged Open vSwitch uses the module for the timeouts of its zones: it makes and deletes
 # policies with the zones, also many at once; a policy that the datapath still uses stays
-# until Open vSwitch tries again; and ovs-vswitchd can be restarted.
+# until Open vSwitch tries again; ovs-vswitchd can be restarted; and packets pass although
+# somebody else deletes a policy (with detach_in_use=1).
 #
 # ZONES=100 is the number of zones that are made at once, low enough for emulated machines;
-# try 1000 on others.
+# try 255 or 1000 on others.
 # shellcheck source-path=SCRIPTDIR/../lib
 
 . ../lib/ktap.sh
@@ -94,6 +95,42 @@ new_flow() {
 # used POLICY: whether the datapath's flow for UDP to zone 5 uses it
 used() { [ "$(policy_use "$S" "$1")" -gt 1 ]; }
 
+# stale NUMBER: a zone's policies, as an earlier ovs-vswitchd may have left them
+stale() {
+	local part l3num
+	for part in $PARTS; do
+		l3num=inet
+		[[ $part != *6 ]] || l3num=inet6
+		case $part in
+		tcp*) set -- "$1" "$l3num" tcp established ;;
+		udp*) set -- "$1" "$l3num" udp replied ;;
+		*) set -- "$1" "$l3num" "${part%4}" timeout ;;
+		esac
+		nfct add timeout "ovs_tp_$1_$part" "${@:2}" 1 || return
+	done
+}
+
+# restart: ovs-vswitchd ends and starts. It deletes what it has found from its main loop,
+# which answers a request once it is done.
+restart() { vswitchd_stop && vswitchd_start && ovs-appctl version; }
+numbers_are() { ovs-appctl version && [ "$(numbers)" = "$1" ]; }
+
+misses() { ovs-appctl dpctl/show | sed -n 's/.* missed:\([0-9]*\).*/\1/p'; }
+
+# check_twenty TITLE: twenty packets, one by one, on the connection to port 91. A few of those
+# for which the datapath asks ovs-vswitchd what to do are ARP.
+check_twenty() {
+	local before arrived=0
+	before=$(misses)
+	while [ "$arrived" -lt 20 ] && traffic send c91 && traffic receive l91; do
+		arrived=$((arrived + 1))
+	done
+	check_eq "$1: twenty packets arrive" "$arrived" 20
+	check "$1: ovs-vswitchd is not asked about each of them" \
+		[ $(($(misses) - before)) -lt 10 ]
+}
+flow_id() { in_ns "$S" conntrack -L -o id -w 5 -p udp --sport "$1" 2>/dev/null | sed 's/.* id=//'; }
+
 if ! ovs_installed; then
 	skip "Open vSwitch" "openvswitch-switch cannot be installed here"
 	finish
@@ -175,6 +212,71 @@ check "timeouts of $ZONES zones are removed" ovs-vsctl "${delete[@]}"
 check "the policies of $ZONES zones are deleted" wait_until 300 count_is 0
 comment "$ZONES zones: $((SECONDS - start)) s"
 new_flow 4014 30 6
+
+# Zones are removed at once, while Open vSwitch still has to delete the policies of before the
+# change, and while the datapath uses one of the new ones.
+start=$SECONDS
+check "$ZONES zones come" ovs-vsctl "${add[@]}"
+zones_stir 2203
+check "each of $ZONES zones has new policies" [ "$(names | wc -l)" -ge $((6 * ZONES)) ]
+new_flow 4015 3006 6
+check "$ZONES zones go at once" ovs-vsctl "${delete[@]}"
+comment "$ZONES zones came and went in $((SECONDS - start)) s"
+check "no policy is left of $ZONES zones that came and went" wait_until 300 count_is 0
+new_flow 4016 30 6
+
+# A policy for another protocol than those of zones ends the list that Open vSwitch makes when
+# it starts. That is the same with the C module.
+stale 400 && nfct add timeout foreign inet gre unreplied 1 && stale 500
+check "ovs-vswitchd starts with a foreign policy among stale ones" restart
+check "stale policies before the foreign one are deleted" \
+	wait_until 90 numbers_are "foreign 500"
+check_eq "stale policies after the foreign one stay" \
+	"$(ovs-appctl version >/dev/null && names | grep -c ovs_tp_500_)" 6
+nfct delete timeout foreign
+check "ovs-vswitchd starts without the foreign policy" restart
+check "the remaining stale policies are deleted" wait_until 90 count_is 0
+
+# The other way to delete
+check "the module is free while no zone has timeouts" wait_until 60 unload "$MODULE"
+check "the module loads with detach_in_use" load "$MODULE" detach_in_use=1
+check "the bridge takes the flows again" openflow
+
+# A policy of Open vSwitch is deleted behind its back.
+check "timeouts of a zone are set, with detach_in_use" \
+	ovs-vsctl add-zone-tp system zone=5 udp_single=2100
+zones_stir 2204
+check "the zone has its policies, with detach_in_use" wait_until 90 count_is 6
+policy=ovs_tp_$(numbers)_udp4
+traffic listen l91 "$B" udp 10.0.5.2 91
+traffic connect c91 "$A" udp 10.0.5.2 91 10.0.5.1 4020
+check_twenty "before a policy is deleted"
+check "the datapath uses the policy that is to be deleted" wait_until 20 used "$policy"
+id=$(flow_id 4020)
+check "a policy is deleted behind Open vSwitch's back" nfct delete timeout "$policy"
+check_twenty "after the policy was deleted"
+check "the connection still has the same flow" [ "$(flow_id 4020)" = "${id:-none}" ]
+check "Open vSwitch makes its flows in the datapath again" ovs-appctl revalidator/purge
+check_twenty "with flows that name the deleted policy"
+new_flow 4021 30 5
+check "timeouts of the zone without that policy are removed" ovs-vsctl del-zone-tp system zone=5
+check "the zone's other policies are deleted" wait_until 90 count_is 0
+
+# The largest timeout that ovs-vsctl takes is too large for the kernel.
+check "a zone has the largest timeout that ovs-vsctl takes" \
+	ovs-vsctl add-zone-tp system zone=5 tcp_established=2147483647
+zones_stir 2205
+check "the zone with the largest timeout has all six policies" wait_until 90 count_is 6
+largest=$(python3 -c 'import nfnl; print(nfnl.largest())')
+check_eq "the largest timeout is the kernel's largest" \
+	"$(nfct get timeout "ovs_tp_$(numbers)_tcp4" | sed -n 's/.*ESTABLISHED = \(.*\),/\1/p')" "$largest"
+traffic connect large "$A" tcp 10.0.5.2 80 10.0.5.1 4022
+traffic accept large-end lt10.0.5.2 4022
+family=ipv4
+flow "a TCP connection with the largest timeout" 5 "$largest" \
+	-p tcp --sport 4022 --state ESTABLISHED
+check "the largest timeout is removed" ovs-vsctl del-zone-tp system zone=5
+check "the policies with the largest timeout are deleted" wait_until 90 count_is 0
 
 traffic_stop
 check "Open vSwitch's daemons stop" ovs_stop
