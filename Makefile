@@ -33,7 +33,7 @@ kbuild = $(MAKE) -C $(KDIR) M=$(CURDIR) RUSTC=$(RUSTC) BINDGEN=$(BINDGEN) \
 scripts_env = $(if $(filter command% environment%,$(origin KDIR)),KDIR='$(abspath $(KDIR))')
 
 # Targets that run the script of their name (profile: that of bench)
-commands := demo check check-checks conformance litmus fuzz bench profile deb check-packaging series check-series
+commands := demo check check-checks check-ovs conformance litmus fuzz bench profile deb check-packaging series check-series
 
 .PHONY: all install clean help check-kdir doc rust-analyzer $(commands)
 
@@ -122,6 +122,7 @@ help:
 	@echo 'make check ARCH=s390x      on another architecture, emulated (s390x, arm64)'
 	@echo 'make check TESTS=cttimeout_ovs ZONES=1000  with so many zones at once (100 otherwise)'
 	@echo 'make check-checks         break the module on purpose, and see the checkers tell (BROKEN="leak ...": only so)'
+	@echo 'make check-ovs            Open vSwitch'\''s own test of timeout policies (KERNELS=, MODULE=nfnetlink_cttimeout: with the C module)'
 	@echo 'make conformance          play the same traffic to the C module and to this one (SEED=, COUNT=, STEPS=)'
 	@echo 'make litmus               the order of memory accesses, by the kernel'\''s memory model (TESTS="retire ...")'
 	@echo 'make fuzz                 send messages of all kinds to the module, from where the last run ended (TIME=600, MESSAGES=)'
