@@ -270,7 +270,7 @@ need_vm_tools() {
 	need_files /etc/protocols:netbase /usr/bin/python3:python3
 	[ -f "$venv/complete" ] || apt_candidate virtme-ng >/dev/null || apt_refresh
 	if version_ge "$(apt_candidate virtme-ng)" "$VIRTME_NG_MIN"; then
-		# Without the init that PyPI's has, the guest needs udev, which names its ports.
+		# Without the init that the newer one has, the guest needs udev, which names its ports.
 		need_commands vng:virtme-ng udevadm:udev
 		return
 	fi
