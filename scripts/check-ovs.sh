@@ -5,8 +5,8 @@
 # programs, in a virtual machine. Prints KTAP.
 #
 # The test is in the package openvswitch-source, as the script that Autotest has made. It
-# looks for flows that live for a second, so the guest's clock counts instructions: on an
-# emulated machine, real time would decide.
+# looks for flows that live for a second, so the guest's clock counts instructions. With real time, a slow
+# emulated machine would miss such flows.
 #
 # KERNELS=plain (debug and bench can be named, too). MODULE=nfnetlink_cttimeout runs the test
 # with the C module.

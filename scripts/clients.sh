@@ -41,7 +41,7 @@ find_ovs() {
 	# This package has the other half of the programs, and depends on all libraries.
 	need_commands ovsdb-server:openvswitch-common
 	apt_candidate openvswitch-switch >/dev/null || apt_refresh
-	version=$(apt_candidate openvswitch-switch) || die "apt's lists have no openvswitch-switch; mend /etc/apt, and run apt-get update"
+	version=$(apt_candidate openvswitch-switch) || die "apt's lists have no openvswitch-switch; fix the sources in /etc/apt, and run apt-get update"
 	ovs=$CACHE/tools/openvswitch-$version
 	mkdir -p "$CACHE/tools"
 	with_lock ovs unpack_ovs
@@ -79,7 +79,7 @@ find_nfct_suite() {
 	[ -d "$suite" ] || {
 		have apt-get && have dpkg-deb || return
 		(with_lock nfct-suite step "fetching the suite of nfct" "20 s, 30 MB" "$CACHE/logs/nfct-suite.log" \
-			"$TOP/scripts/clients.sh" --fetch-nfct-suite "$suite") || say "    there is no suite of nfct here, then"
+			"$TOP/scripts/clients.sh" --fetch-nfct-suite "$suite") || say "    the suite of nfct is not available, and its test will be skipped"
 	}
 	[ -d "$suite" ]
 }

@@ -51,7 +51,7 @@ step() {
 	if [ "$rc" -ne 0 ]; then
 		tail -n 25 "$log" >&2
 		why=$(reason "$log")
-		die "$title failed: ${why:-exit status $rc}; mend that (the whole log is $log)${INSTEAD:+, or $INSTEAD}, then run the command again"
+		die "$title failed: ${why:-exit status $rc}; fix that (the whole log is $log)${INSTEAD:+, or $INSTEAD}, then run the command again"
 	fi
 	say "    done in $((SECONDS - start)) s"
 }

@@ -74,7 +74,7 @@ in_use() {
 first_boot() {
 	check_eq "no module is loaded" "$(loaded)" ""
 	check "nfct adds a policy, with the module installed" installed nfct add timeout web inet tcp established 100
-	check_eq "nfct has had the kernel load this module, and no other" "$(loaded)" nfnetlink_cttimeout_rust
+	check_eq "nfct made the kernel load this module, and no other" "$(loaded)" nfnetlink_cttimeout_rust
 	check_eq "nfct lists the policy of this module" "$(policies)" web
 	check "nfct deletes the policy of this module" installed nfct delete timeout web
 	check "this module can be unloaded after nfct" unload
@@ -104,7 +104,7 @@ first_boot() {
 
 	check "dkms removes the module from this kernel" installed dkms remove "$package" -k "$(uname -r)"
 	check "nfct adds a policy, with the module removed" installed nfct add timeout web inet tcp established 100
-	check_eq "nfct has had the kernel load the C module" "$(loaded)" nfnetlink_cttimeout
+	check_eq "nfct made the kernel load the C module" "$(loaded)" nfnetlink_cttimeout
 	check "nfct deletes the policy of the C module" installed nfct delete timeout web
 	check "modprobe -r unloads the C module, with this module removed" installed modprobe -r nfnetlink_cttimeout
 	check_eq "no module is loaded in the end" "$(loaded)" ""
@@ -113,7 +113,7 @@ first_boot() {
 second_boot() {
 	check_eq "no module is loaded after a reboot" "$(loaded)" ""
 	check "netfilter-persistent start succeeds after a reboot" installed netfilter-persistent start
-	check_eq "netfilter-persistent start has had the kernel load this module" "$(loaded)" nfnetlink_cttimeout_rust
+	check_eq "netfilter-persistent start made the kernel load this module" "$(loaded)" nfnetlink_cttimeout_rust
 	check_eq "policies, default timeouts and rules are as before the reboot" \
 		"$(state)" "$(cat $root/etc/iptables/expected)"
 }

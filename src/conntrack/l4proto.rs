@@ -162,14 +162,14 @@ impl L4Proto {
     }
 }
 
-/// Warns of a timeout that is 0 or too long, and returns the attribute that takes its place. (An
-/// error would be a surprise: C accepts both.)
+/// Warns of a timeout that is 0 or too long, and returns the attribute that takes its place.
+/// Neither is an error, because the C module accepts both.
 #[cold]
 fn extreme<'a>(attr: Attr<'a>, seconds: u32, ack: &mut ExtAck<'_>) -> Attr<'a> {
     let number = attr.attr_type();
     if seconds == 0 {
         ack.set_msg(fmt!(
-            "timeout attribute {number} is 0: such flows expire at once"
+            "timeout attribute {number} is 0: flows in that state expire at once"
         ));
         return attr;
     }

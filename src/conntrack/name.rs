@@ -30,7 +30,7 @@ pub(crate) const TIMEOUT_NAME_MAX: usize = bindings::CTNL_TIMEOUT_NAME_MAX as us
 pub(crate) struct Name([u64; TIMEOUT_NAME_MAX / size_of::<u64>()]);
 
 impl Name {
-    /// Copies the bytes up to the first NUL; [`None`] if that is not among the first 32.
+    /// Copies the bytes up to the first NUL; [`None`] if there is no NUL among the first 32.
     pub(crate) fn new(bytes: &[u8]) -> Option<Self> {
         // SAFETY: `bytes` can be read up to its end.
         unsafe { Self::copy(bytes.as_ptr().cast(), bytes.len().min(TIMEOUT_NAME_MAX)) }

@@ -251,7 +251,7 @@ impl Timeout {
 
     /// Drops the table's user, unless the object was retired.
     ///
-    /// Returns whether neither rules nor flows have the object: it is then freed after a grace
+    /// Returns true if no rule and no flow has the object, which is then freed after a grace
     /// period.
     ///
     /// # Safety

@@ -58,7 +58,7 @@ impl<'a> Attr<'a> {
         unsafe { slice::from_raw_parts(self.attr.add(1).cast().as_ptr(), len) }
     }
 
-    /// Its type, without flags.
+    /// The type, without flags.
     #[doc(alias = "nla_type")]
     pub(crate) fn attr_type(self) -> u16 {
         // SAFETY: By the type invariant the header of `attr` can be read.
@@ -138,7 +138,7 @@ impl<const N: usize> AttrTable<'_, N> {
     }
 }
 
-/// A number of 32 bits, in the form of an attribute that no message holds.
+/// An attribute with a number of 32 bits, outside of any message.
 #[repr(C, align(4))]
 pub(crate) struct Be32Attr {
     header: bindings::nlattr,

@@ -40,8 +40,8 @@ pub(crate) fn read_once<T: AtomicType>(place: &Atomic<T>) -> T {
 
 /// Stores a value that readers may load meanwhile.
 ///
-/// The store is relaxed. (`Atomic::store` calls a function, for each timeout that is replaced, and
-/// for each flow that loses its timeouts.)
+/// The store is relaxed. (`Atomic::store` would cost a function call for each timeout of a replace,
+/// and for each flow of an untimeout.)
 #[doc(alias = "WRITE_ONCE")]
 #[inline(always)]
 pub(crate) fn write_once<T: AtomicType>(place: &Atomic<T>, value: T) {

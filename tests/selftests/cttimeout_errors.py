@@ -127,7 +127,7 @@ for title, command, text, flags in (("new", NEW, "new", nfnl.F_CREATE),
         wrong, defaults = [], s.default_get(number)
         excess = f"exceeds {limit} seconds, and was set to that"
         for state in range(1, count + 1):
-            for value, kept, words in ((0, 0, "is 0: such flows expire at once"),
+            for value, kept, words in ((0, 0, "is 0: flows in that state expire at once"),
                                        (limit + 1, limit, excess),
                                        (2 ** 32 // nfnl.hz() + 1, limit, excess),
                                        (2 ** 32 - 1, limit, excess)):

@@ -83,7 +83,7 @@ check_start() {
 	rm -f "$file"
 	check "$module: start without a file" in_ns "$NS" "$plugins/10-cttimeout" start
 	check "$module: save of an empty table" persistent save
-	check_eq "$module: the save has had the kernel load the module" "$(loaded)" "$module"
+	check_eq "$module: the save made the kernel load the module" "$(loaded)" "$module"
 	check_eq "$module: without policies, the default timeouts of each protocol are saved" \
 		"$(grep -c '^nfct default-set ' "$file") $(grep -vc '^nfct default-set ' "$file")" "7 1"
 
@@ -96,7 +96,7 @@ check_start() {
 	reboot || exit
 	check_eq "$module: after the reboot, no module is loaded" "$(loaded)" ""
 	check "$module: start after a reboot" persistent start
-	check_eq "$module: start has had the kernel load the module" "$(loaded)" "$module"
+	check_eq "$module: start made the kernel load the module" "$(loaded)" "$module"
 	check_eq "$module: policies, default timeouts and rules are as before the reboot" "$(all)" "$before"
 	check "$module: a second start" persistent start
 	check_eq "$module: a second start changes nothing" "$(all)" "$before"
@@ -126,7 +126,7 @@ the policy keeps its values; remove the rules first" persistent start
 
 	# Flush
 	if [ "$module" = "$MODULE" ]; then
-		check_fails "$module: a flush reports the policies that rules use" "kept, for rules use them: inet-tcp
+		check_fails "$module: a flush reports the policies that rules use" "kept, because rules use them: inet-tcp
 inet6-sctp" in_ns "$NS" "$plugins/35-cttimeout" flush
 		check_eq "$module: a flush keeps the policies that rules use" "$(nfct list timeout | grep -c '^\.')" 2
 	fi
@@ -185,8 +185,8 @@ check_save() {
 	nfct add timeout kept inet tcp established 5
 	nfct add timeout "white space" inet tcp established 6
 	in_ns "$NS" python3 -c 'import nfnl; nfnl.Socket().create("seven", 6, {1: 9}, 7)'
-	check_fails "$module: save names policies that nfct has no command for" "for it: .white space = {
-cttimeout: not saved, for nfct has no command for it: .seven = {" in_ns "$NS" "$plugins/10-cttimeout" save
+	check_fails "$module: save names policies that nfct has no command for" "create it: .white space = {
+cttimeout: not saved, because nfct cannot create it: .seven = {" in_ns "$NS" "$plugins/10-cttimeout" save
 	check_eq "$module: save of such policies saves the others" "$(grep -c ^nfct.add "$file") $(grep -c ' kept ' "$file")" "1 1"
 
 	real=$(type -P nfct) && cp "$real" "$work/nfct"
@@ -194,7 +194,7 @@ cttimeout: not saved, for nfct has no command for it: .seven = {" in_ns "$NS" "$
 	save_fails "nfct list fails after one policy" ""
 	umount "$real"
 	with_nfct "list timeout" 'printf ".half = {\n\t.l3proto = 2,\n"; exit 0'
-	save_fails "nfct's list has no end" "the list of nfct ends too early"
+	save_fails "nfct's list has no end" "the output of nfct is cut off"
 	umount "$real"
 	with_nfct "default-get timeout inet udp" 'echo "no memory" >&2; exit 1'
 	save_fails "nfct default-get fails" "cttimeout: no memory"

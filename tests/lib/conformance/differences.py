@@ -64,7 +64,7 @@ def too_long(case):
 
 
 def zero(case):
-    return warned(case, lambda value: not value, "is 0: such flows expire at once")
+    return warned(case, lambda value: not value, "is 0: flows in that state expire at once")
 
 
 def is_dump(answer):
