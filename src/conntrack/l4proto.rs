@@ -110,7 +110,8 @@ impl L4Proto {
                 *slot = Some(extreme(*attr, seconds, ack));
             }
         }
-        // INVARIANT: `attrs` has `nlattr_max + 1` entries, as `parse_nested` makes them.
+        // INVARIANT: `attrs` has `nlattr_max + 1` entries, as `parse_nested` makes them; `get_be32`
+        // has found 4 bytes in each.
         Ok(TimeoutAttrs {
             l4proto: self,
             attrs,
@@ -174,9 +175,9 @@ fn extreme<'a>(attr: Attr<'a>, seconds: u32, ack: &mut ExtAck<'_>) -> Attr<'a> {
         return attr;
     }
     ack.set_msg(fmt!(
-        "timeout attribute {number} exceeds {MAX_TIMEOUT_SECS} seconds, and was set to that"
+        "timeout attribute {number} is limited to {MAX_TIMEOUT_SECS} seconds"
     ));
-    (&LONGEST).into()
+    LONGEST.as_attr()
 }
 
 /// The timeouts of one protocol in a namespace, where packets and sysctls find them.
@@ -211,7 +212,8 @@ impl DefaultTimeouts<'_> {
 ///
 /// # Invariants
 ///
-/// The table has an entry for each type that the tracker knows.
+/// The table has an entry for each type that the tracker knows. Each attribute in it has a payload
+/// of at least 4 bytes.
 #[derive(Clone, Copy)]
 pub(crate) struct TimeoutAttrs<'t, 'a> {
     l4proto: L4Proto,
@@ -247,8 +249,8 @@ impl TimeoutAttrs<'_, '_> {
         let nlattr_to_obj = ops.nlattr_to_obj.ok_or(EOPNOTSUPP)?;
         // The function does not change the table.
         let table = self.attrs.as_ptr().cast_mut().cast();
-        // SAFETY: `table` is as long as the tracker expects, by the type invariant; `data` has
-        // room by the safety requirements of this function.
+        // SAFETY: `table` and its attributes are as long as the tracker expects, by the type
+        // invariant; `data` has room by the safety requirements of this function.
         to_result(unsafe { nlattr_to_obj(table, net.as_raw(), data) })
     }
 

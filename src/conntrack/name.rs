@@ -33,7 +33,7 @@ impl Name {
     /// Copies the bytes up to the first NUL; [`None`] if there is no NUL among the first 32.
     pub(crate) fn new(bytes: &[u8]) -> Option<Self> {
         // SAFETY: `bytes` can be read up to its end.
-        unsafe { Self::copy(bytes.as_ptr().cast(), bytes.len().min(TIMEOUT_NAME_MAX)) }
+        unsafe { Self::copy(bytes.as_ptr().cast(), bytes.len()) }
     }
 
     /// Copies a C string; [`None`] if it has more than 31 bytes.
@@ -46,13 +46,14 @@ impl Name {
         unsafe { Self::copy(name, TIMEOUT_NAME_MAX) }
     }
 
-    /// Copies a C string that ends within `len` bytes, which are at most 32.
+    /// Copies a C string that ends within `len` bytes, and within 32.
     ///
     /// # Safety
     ///
     /// `name` must point to bytes that are valid for reads up to the first NUL, or `len` bytes.
     unsafe fn copy(name: *const c_char, len: usize) -> Option<Self> {
         let mut this = Self([0; _]);
+        let len = len.min(TIMEOUT_NAME_MAX);
         // INVARIANT: The function ends the string with a NUL, behind which it writes only NULs, or
         // leaves those that are there.
         // SAFETY: `this` has room for `len` bytes. By the safety requirements of this function,

@@ -256,8 +256,8 @@ impl Timeout {
     ///
     /// # Safety
     ///
-    /// `timeout` must have left its table, and this must be called once. The module's exit must
-    /// wait for the caller.
+    /// Nobody may find `timeout` in its table any more, and this must be called once. The module's
+    /// exit must wait for the caller.
     pub(super) unsafe fn drop_table_user(timeout: NonNull<Self>) -> bool {
         // SAFETY: By the safety requirements of this function, the users' count of `refcnt` keeps
         // `timeout`: of the table's user or, if it was retired, of users that nobody has released.

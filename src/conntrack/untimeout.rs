@@ -18,10 +18,7 @@ use kernel::{
         c_int,
         c_void, //
     },
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
-    },
+    sync::atomic::Atomic,
 };
 
 use super::timeout::{
@@ -74,7 +71,7 @@ impl<'a> Untimeout<'a> {
         // the allocation, with `timeout` and its object, until it is dropped below.
         let mark = unsafe { mark(timeout.as_ref().as_raw()) };
         // Litmus: mark
-        mark.store(self.number, Relaxed);
+        write_once(mark, self.number);
         // SAFETY: By the safety requirements of this function, which are the same.
         self.due |= !unsafe { Timeout::drop_table_user(timeout) };
     }

@@ -34,12 +34,12 @@ use kernel::{
 
 use crate::bindings;
 
-/// A received attribute (`struct nlattr`).
+/// An attribute (`struct nlattr`), of a received message or a [`Be32Attr`].
 ///
 /// # Invariants
 ///
 /// `attr` points to a header whose `nla_len` bytes, four bytes of header included, are valid for
-/// reads during `'a`.
+/// reads during `'a`, and do not change.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub(crate) struct Attr<'a> {
@@ -62,8 +62,7 @@ impl<'a> Attr<'a> {
     #[doc(alias = "nla_type")]
     pub(crate) fn attr_type(self) -> u16 {
         // SAFETY: By the type invariant the header of `attr` can be read.
-        unsafe { self.attr.as_ref() }.nla_type
-            & !((bindings::NLA_F_NESTED | bindings::NLA_F_NET_BYTEORDER) as u16)
+        unsafe { self.attr.as_ref() }.nla_type & bindings::NLA_TYPE_MASK as u16
     }
 
     fn bytes<const N: usize>(self) -> Result<[u8; N]> {
@@ -122,8 +121,9 @@ impl<'a> Attr<'a> {
                 ack.ack,
             )
         })?;
-        // SAFETY: The parser has set all pointers of `table`, each to null or an attribute of this
-        // message that it found valid. A null pointer is `None`.
+        // INVARIANT: The parser lets no attribute pass that is longer than the payload, which stays.
+        // SAFETY: The parser has set all pointers of `table`, each to null, which is `None`, or to
+        // an attribute that it found valid. `Attr` is a transparent wrapper of a pointer.
         Ok(unsafe { slice::from_raw_parts_mut(table.as_mut_ptr().cast(), table.len()) })
     }
 }
@@ -139,30 +139,34 @@ impl<const N: usize> AttrTable<'_, N> {
 }
 
 /// An attribute with a number of 32 bits, outside of any message.
-#[repr(C, align(4))]
+///
+/// # Invariants
+///
+/// The length in `header` is that of the whole value.
+#[repr(C)]
 pub(crate) struct Be32Attr {
     header: bindings::nlattr,
-    value: [u8; 4],
+    value: u32,
 }
 
 impl Be32Attr {
     /// The attribute, without a type.
     pub(crate) const fn new(value: u32) -> Self {
+        // INVARIANT: The length is that of `Self`.
         Self {
             header: bindings::nlattr {
                 nla_len: size_of::<Self>() as u16,
                 nla_type: 0,
             },
-            value: value.to_be_bytes(),
+            value: value.to_be(),
         }
     }
-}
 
-impl<'a> From<&'a Be32Attr> for Attr<'a> {
-    fn from(attr: &'a Be32Attr) -> Self {
-        // INVARIANT: `attr` begins with a header, whose length is the size of the whole.
-        Self {
-            attr: NonNull::from(attr).cast(),
+    /// The same for those who expect a received one.
+    pub(crate) fn as_attr(&self) -> Attr<'_> {
+        // INVARIANT: By the type invariant, `self` is a header and as many bytes as it says.
+        Attr {
+            attr: NonNull::from(self).cast(),
             _message: PhantomData,
         }
     }
@@ -180,8 +184,9 @@ impl<'a> Attrs<'a> {
     /// `table` must point to `len` pointers, valid during `'a`: each null, or an attribute that the
     /// netlink parser found valid, in a message that stays and does not change during `'a`.
     pub(super) unsafe fn from_raw(table: *const *const bindings::nlattr, len: usize) -> Self {
-        // SAFETY: By the safety requirements of this function, `table` is valid for `len` pointers.
-        // A null pointer is `None`.
+        // INVARIANT: The parser lets no attribute pass that is longer than the message.
+        // SAFETY: By the safety requirements of this function, `table` is valid for `len` pointers,
+        // of which null is `None`. `Attr` is a transparent wrapper of a pointer.
         Self(unsafe { slice::from_raw_parts(table.cast(), len) })
     }
 
@@ -280,7 +285,8 @@ impl ExtAck<'_> {
         ack._msg = buffer.as_ptr();
     }
 
-    /// Says which attribute is to blame, and that this is not because of its netlink policy.
+    /// Says which attribute of the request is to blame, and that this is not because of its netlink
+    /// policy.
     #[doc(alias = "NL_SET_BAD_ATTR")]
     pub(crate) fn set_bad_attr(&mut self, attr: Attr<'_>) {
         if let Some(ack) = self.get() {

@@ -33,6 +33,7 @@ pub(crate) unsafe fn held<'a>() -> &'a Guard {
 #[doc(alias = "READ_ONCE")]
 #[inline(always)]
 pub(crate) fn read_once<T: AtomicType>(place: &Atomic<T>) -> T {
+    const { assert!(size_of::<T>() <= size_of::<usize>()) };
     // SAFETY: `place` is valid, because it is borrowed. A volatile load of a word is a relaxed one,
     // as `READ_ONCE()` is.
     unsafe { place.as_ptr().read_volatile() }
@@ -45,6 +46,7 @@ pub(crate) fn read_once<T: AtomicType>(place: &Atomic<T>) -> T {
 #[doc(alias = "WRITE_ONCE")]
 #[inline(always)]
 pub(crate) fn write_once<T: AtomicType>(place: &Atomic<T>, value: T) {
+    const { assert!(size_of::<T>() <= size_of::<usize>()) };
     // SAFETY: `place` is valid, because it is borrowed. A volatile store of a word is a relaxed
     // one, as `WRITE_ONCE()` is.
     unsafe { place.as_ptr().write_volatile(value) };

@@ -125,7 +125,7 @@ for title, command, text, flags in (("new", NEW, "new", nfnl.F_CREATE),
                 ([], before))
 
         wrong, defaults = [], s.default_get(number)
-        excess = f"exceeds {limit} seconds, and was set to that"
+        excess = f"is limited to {limit} seconds"
         for state in range(1, count + 1):
             for value, kept, words in ((0, 0, "is 0: flows in that state expire at once"),
                                        (limit + 1, limit, excess),

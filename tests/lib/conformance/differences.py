@@ -60,7 +60,7 @@ def warned(case, wanted, text):
 
 def too_long(case):
     return warned(case, lambda value: value > case.limit,
-                  f"exceeds {case.limit} seconds, and was set to that")
+                  f"is limited to {case.limit} seconds")
 
 
 def zero(case):
