@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# check: plain/debug; slow: 9
+# check: plain/s390x; slow: 9
 #
 # The plugin of netfilter-persistent keeps policies and default timeouts, with this module and
 # with the C module, and from one to the other. A new namespace and a module that is loaded
