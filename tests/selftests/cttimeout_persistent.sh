@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # check: plain/s390x; slow: 9
+# needs: iptables-nft nfct
 #
 # The plugin of netfilter-persistent keeps policies and default timeouts, with this module and
 # with the C module, and from one to the other. A new namespace and a module that is loaded
@@ -32,7 +33,7 @@ persistent() {
 }
 
 defaults() { for proto in $PROTOCOLS; do nfct default-get timeout inet "$proto"; done; }
-rules() { in_ns "$NS" iptables -t raw -S && in_ns "$NS" ip6tables -t raw -S; }
+rules() { in_ns "$NS" iptables-nft -t raw -S && in_ns "$NS" ip6tables-nft -t raw -S; }
 all() { nfct list timeout && defaults && rules; }
 
 # numbers PROTOCOL FIRST: each state with a number of its own
@@ -52,8 +53,8 @@ fill() {
 			nfct add timeout "inet6-$proto" inet6 "$proto" $(numbers "$proto" $((n + 60))) || return
 	done
 	nfct add timeout "$odd" inet udp replied 7 && nfct add timeout '*' inet udp replied 8 &&
-		in_ns "$NS" iptables -t raw -A OUTPUT -p tcp -j CT --timeout inet-tcp &&
-		in_ns "$NS" ip6tables -t raw -A OUTPUT -p sctp -j CT --timeout inet6-sctp
+		in_ns "$NS" iptables-nft -t raw -A OUTPUT -p tcp -j CT --timeout inet-tcp &&
+		in_ns "$NS" ip6tables-nft -t raw -A OUTPUT -p sctp -j CT --timeout inet6-sctp
 }
 
 # reboot: nothing is left but the file
@@ -210,8 +211,8 @@ switch() {
 	local before
 	before=$(all)
 	check "from $1 to $2: save" persistent save
-	in_ns "$NS" iptables -t raw -F
-	in_ns "$NS" ip6tables -t raw -F
+	in_ns "$NS" iptables-nft -t raw -F
+	in_ns "$NS" ip6tables-nft -t raw -F
 	nfct flush timeout
 	check "from $1 to $2: the module can be unloaded" unload "$1"
 	check "from $1 to $2: the other module can be loaded" load "$2"
@@ -226,7 +227,7 @@ sed "s,^file=.*,file=$file," ../../packaging/cttimeout-persistent/10-cttimeout >
 chmod +x "$plugins/10-cttimeout"
 ln -s 10-cttimeout "$plugins/35-cttimeout"
 # As the plugins of iptables-persistent, so far as rules name policies
-for name in iptables ip6tables; do
+for name in iptables-nft ip6tables-nft; do
 	cat >"$plugins/20-$name" <<-END
 		#!/bin/sh
 		case \$1 in
