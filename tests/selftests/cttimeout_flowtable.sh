@@ -57,9 +57,4 @@ check "the flowtable is deleted" in_ns "$R" nft delete table inet router
 has "the flow comes back with the default" 5100
 check "a packet arrives without the flowtable" arrives
 has "the policy counts again from the next packet on" 1100
-
-in_ns "$R" iptables-legacy -t raw -F
-check "the policy is deleted" in_ns "$R" nfct delete timeout web
-check "a packet arrives without the policy" arrives
-has "the flow has the default without the policy" 5100
 finish

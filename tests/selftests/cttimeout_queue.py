@@ -16,7 +16,7 @@ from processes import in_child, new_namespace, runner
 
 # include/uapi/linux/netfilter/nfnetlink_queue.h
 QUEUE, VERDICT, CONFIG, BIND, COPY_META, ACCEPT = 3, 1, 2, 1, 1, 1
-NFT = """table inet queue {
+NFT = """table inet waiting {
     chain output { type filter hook output priority 0; udp dport 99 ct state new queue num 0; }
 }"""
 t = nfnl.Ktap()
@@ -54,7 +54,9 @@ class Waiting:
         self.server.settimeout(20)
         arrived = self.server.recv(10)
         left = [int(line.split()[2]) for line in run("conntrack -L -p udp").splitlines()]
-        run("nft delete table inet queue")
+        run("nft delete table inet waiting")
+        for each in self.queue.sock, self.server, self.client:
+            each.close()
         return arrived, [1000 < seconds <= 1100 for seconds in left]
 
 
