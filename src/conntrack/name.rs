@@ -42,7 +42,8 @@ impl Name {
     ///
     /// `name` must point to bytes that are valid for reads up to the first NUL, or 32 bytes.
     pub(super) unsafe fn from_char_ptr(name: *const c_char) -> Option<Self> {
-        // SAFETY: By the safety requirements of this function.
+        // SAFETY: By the safety requirements of this function, `name` can be read up to its NUL or
+        // for 32 bytes.
         unsafe { Self::copy(name, TIMEOUT_NAME_MAX) }
     }
 

@@ -72,7 +72,8 @@ impl<'a> Untimeout<'a> {
         let mark = unsafe { mark(timeout.as_ref().as_raw()) };
         // Litmus: mark
         write_once(mark, self.number);
-        // SAFETY: By the safety requirements of this function, which are the same.
+        // SAFETY: By the safety requirements of this function, `timeout` has left its table, this
+        // is the only call for it, and the module's exit waits.
         self.due |= !unsafe { Timeout::drop_table_user(timeout) };
     }
 }

@@ -121,7 +121,7 @@ impl<'a> Attr<'a> {
                 ack.ack,
             )
         })?;
-        // INVARIANT: The parser lets no attribute pass that is longer than the payload, which stays.
+        // INVARIANT: The parser lets no attribute pass that is longer than the payload.
         // SAFETY: The parser has set all pointers of `table`, each to null, which is `None`, or to
         // an attribute that it found valid. `Attr` is a transparent wrapper of a pointer.
         Ok(unsafe { slice::from_raw_parts_mut(table.as_mut_ptr().cast(), table.len()) })

@@ -106,7 +106,7 @@ for command in (NEW, SET, DEFAULT_GET):
         attrs[index] = broken
         refused(title, "ERANGE", KERNEL, command, *attrs, blame=index)
 
-# Values that are too short, too large, or 0: when creating, replacing and setting defaults.
+# Values that are too short, too long, or 0: when creating, replacing and setting defaults.
 limit = nfnl.largest()
 for title, command, text, flags in (("new", NEW, "new", nfnl.F_CREATE),
                                     ("replace", NEW, "old", nfnl.F_REPLACE),

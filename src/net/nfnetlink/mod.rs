@@ -111,7 +111,8 @@ impl<S: Subsystem> Callback<S> {
         info: *const bindings::nfnl_info,
         attrs: *const *const bindings::nlattr,
     ) -> c_int {
-        // SAFETY: By the safety requirements of this function, which are the same.
+        // SAFETY: By the safety requirements of this function, `skb`, `info` and `attrs` are the
+        // core's arguments for an entry of `S`, and the RCU read lock is held.
         unsafe { Self::run(skb, info, attrs, C::call) }
     }
 

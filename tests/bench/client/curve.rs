@@ -45,7 +45,7 @@ pub fn run(rounds: usize, memory_at: usize, sizes: &[usize]) -> Result<()> {
     for &size in sizes {
         client.fill(count..size, |_| TCP)?;
         count = size;
-        // The hash table may still be growing. What that costs is part of the row for loading.
+        // The hash table may still be growing. Growth is part of the row for loading.
         thread::sleep(Duration::from_secs(1));
         if let Some(before) = before.as_ref().filter(|_| size == memory_at) {
             let bytes = Memory::settled()?.since(before);

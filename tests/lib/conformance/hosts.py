@@ -35,7 +35,7 @@ def run(*command):
 
 
 def wait_for(what, condition):
-    """Waits until a condition comes true. Who has waited in vain is less patient from then on."""
+    """Waits until a condition comes true. After one wait in vain, the others are short."""
     global patience
     end = time.monotonic() + patience
     while not condition():
