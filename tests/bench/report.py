@@ -231,6 +231,8 @@ def neighbour_figures(figures):
     for size in figures.sizes(RUST, "pair-beside"):
         for suffix, text in ("", "mean"), ("-99", "99th percentile"):
             table.row(figures, f"pair-alone{suffix}", (size, size), f"create and delete alone, {text}, us", 1e3)
+            table.row(figures, f"pair-noops{suffix}", (size, size),
+                      f"beside a client whose messages netlink itself acknowledges, {text}, us", 1e3)
             table.row(figures, f"pair-beside{suffix}", (size, size),
                       f"beside a table of {size:,} that is filled and flushed, {text}, us", 1e3)
     table.row(figures, "pairs-one", (1, 1), "create and delete in one namespace, per second")

@@ -104,11 +104,20 @@ fn report(name: &str, policies: usize, times: &[u64]) {
     figure(&format!("pair-{name}-99"), policies, percentile as f64);
 }
 
-/// The pair while another namespace fills and flushes a table over and over, and without.
+/// The pair alone; beside a client whose messages netlink itself acknowledges, which shows what a
+/// second busy CPU of this machine does to it; and while another namespace fills and flushes a table
+/// over and over.
 pub fn pair(milliseconds: u64, policies: usize) -> Result<()> {
     let (mut other, mut neighbour) = (Client::in_new_namespace()?, Client::in_new_namespace()?);
     let time = Duration::from_millis(milliseconds);
     let alone = pairs_for(&mut neighbour, 1, time)?;
+    let ((), noops) = beside(&mut neighbour, || {
+        let start = Instant::now();
+        while start.elapsed() < time {
+            other.request(&noop())?;
+        }
+        Ok(())
+    })?;
     let (cycles, times) = beside(&mut neighbour, || {
         let (start, mut cycles) = (Instant::now(), 0);
         while start.elapsed() < time {
@@ -119,6 +128,7 @@ pub fn pair(milliseconds: u64, policies: usize) -> Result<()> {
         Ok(cycles)
     })?;
     report("alone", policies, &alone);
+    report("noops", policies, &noops);
     report("beside", policies, &times);
     figure("pair-cycles", policies, f64::from(cycles));
     Ok(())
