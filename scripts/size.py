@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Prints how large the source is, in Markdown: lines of Rust in src/, comments
-# included and unit tests not; unsafe blocks, functions and impls, in unit tests
+# included and unit tests not; unsafe blocks, functions, impls and traits, in unit tests
 # and examples, too; and the types of each file. "make bench" adds the bytes of code.
 #
 # usage: size.py [DIRECTORY]   (another checkout than this one)
@@ -11,7 +11,7 @@ import pathlib
 import re
 import sys
 
-UNSAFE = re.compile(r"unsafe (?:\{|fn|impl|extern)")
+UNSAFE = re.compile(r"unsafe (?:\{|fn|impl|extern|trait)")
 TYPE = re.compile(r"\s*(?:pub(?:\([^)]*\))? )?(?:unsafe )?(?:struct|enum|union|trait) (\w+)"
                   r"|(?:pub(?:\([^)]*\))? )?type (\w+)")
 TESTS = re.compile(r"#\[(?:cfg\((?:test|CONFIG_\w*KUNIT\w*)\)|kunit_tests\(.*\))\]")
@@ -47,7 +47,7 @@ def main():
                     f"| {', '.join(names)} |")
     print("| in src | |\n| --- | --- |")
     print(f"| lines of Rust, comments included, without unit tests | {total:,} |")
-    print(f"| lines with an `unsafe` block, function or impl, also in tests and examples | {unsafe} |")
+    print(f"| lines with an `unsafe` block, function, impl or trait, also in tests and examples | {unsafe} |")
     print(f"| types: structs, enums, unions, traits, names of types | {types} |\n")
     print("| file | lines | unsafe | types |\n| --- | --- | --- | --- |")
     print("\n".join(rows))

@@ -43,8 +43,10 @@ module! {
     },
 }
 
-/// The registrations of the module, each of which owns the one that it depends on: the
-/// per-namespace data, then the hooks, then the commands. They are undone in the opposite order.
+/// The registrations of the module, each of which owns the one that it depends on.
+///
+/// They are the per-namespace data, then the hooks, then the commands, and are undone in the
+/// opposite order.
 struct CtTimeoutModule {
     _registration: SubsystemRegistration<CtTimeout, HookRegistration<PernetRegistration<Table>>>,
 }

@@ -14,7 +14,9 @@ use crate::{
     net::netns::Net, //
 };
 
-/// Defines a function that hits a tracepoint. The arguments are evaluated if somebody traces.
+/// Defines a function that hits a tracepoint.
+///
+/// The arguments are evaluated if somebody traces.
 macro_rules! trace {
     ($(#[$doc:meta])* $name:ident($($param:ident: $type:ty),*) => $($arg:expr),*) => {
         $(#[$doc])*
@@ -22,7 +24,7 @@ macro_rules! trace {
         pub(crate) fn $name($($param: $type),*) {
             #[cfg(all(CONFIG_TRACEPOINTS, not(CTTIMEOUT_NO_TRACE)))]
             kernel::macros::paste! {
-                // SAFETY: A tracepoint's static key can always be asked.
+                // SAFETY: `__tracepoint_cttimeout_*` is a static, whose key can always be read.
                 if unsafe {
                     kernel::jump_label::static_branch_unlikely!(
                         crate::bindings::[<__tracepoint_cttimeout_ $name>],
@@ -70,14 +72,18 @@ trace!(
 );
 
 trace!(
-    /// A rule has taken a policy. The event has the number of users, the rule included.
+    /// A rule has taken a policy.
+    ///
+    /// The event has the number of users, the rule included.
     hold(policy: &Timeout) =>
     policy.name().as_c_str().as_char_ptr(),
     policy.users()
 );
 
 trace!(
-    /// A rule releases a policy. The event has the number of users that remain.
+    /// A rule releases a policy.
+    ///
+    /// The event has the number of users that remain.
     release(policy: &Timeout) =>
     policy.name().as_c_str().as_char_ptr(),
     policy.users().saturating_sub(1)

@@ -164,6 +164,7 @@ impl L4Proto {
 }
 
 /// Warns of a timeout that is 0 or too long, and returns the attribute that takes its place.
+///
 /// Neither is an error, because the C module accepts both.
 #[cold]
 fn extreme<'a>(attr: Attr<'a>, seconds: u32, ack: &mut ExtAck<'_>) -> Attr<'a> {

@@ -2,20 +2,7 @@
 
 //! Timeout objects ([`Timeout`]), which flows and templates point to, and their users ([`User`]).
 //!
-//! ```text
-//!   table: 1 user        rules: 1 user each     templates, flows: 1 reference each
-//!         |                     |                       |
-//!   +-----v---------------------v--- one allocation ----v----------------------------+
-//!   | struct nf_ct_timeout   refcnt, l3num, l4proto, rcu                             |
-//!   | data[obj_size]         the timeouts, in jiffies: packets read them by the word |
-//!   | struct Timeout         users, name, places in the table                        |
-//!   +--------------------------------------------------------------------------------+
-//!   users   table + rules. From 0 on, there are none any more.
-//!   refcnt  1 for all users together + templates + flows. At 0, kfree_rcu().
-//! ```
-//!
-//! C header:
-//! [`include/net/netfilter/nf_conntrack_timeout.h`][header]
+//! C header: [`include/net/netfilter/nf_conntrack_timeout.h`][header]
 //!
 //! [header]: srctree/include/net/netfilter/nf_conntrack_timeout.h
 
@@ -72,6 +59,18 @@ use crate::{
 };
 
 /// A timeout object: the part of it that this module adds to `struct nf_ct_timeout`.
+///
+/// ```text
+///   table: 1 user        rules: 1 user each     templates, flows: 1 reference each
+///         |                     |                       |
+///   +-----v---------------------v--- one allocation ----v----------------------------+
+///   | struct nf_ct_timeout   refcnt, l3num, l4proto, rcu                             |
+///   | data[obj_size]         the timeouts, in jiffies: packets read them by the word |
+///   | struct Timeout         users, name, places in the table                        |
+///   +--------------------------------------------------------------------------------+
+///   users   table + rules. From 0 on, there are none any more.
+///   refcnt  1 for all users together + templates + flows. At 0, kfree_rcu().
+/// ```
 ///
 /// Conntrack frees the allocation when the last flow drops the last reference, and knows nothing of
 /// this part, which therefore must not need a destructor.

@@ -43,7 +43,7 @@ pub(crate) const L3PROTO: u16 = bindings::ctattr_timeout_CTA_TIMEOUT_L3PROTO as 
 pub(crate) const L4PROTO: u16 = bindings::ctattr_timeout_CTA_TIMEOUT_L4PROTO as u16;
 /// The timeouts: nested attributes of the protocol's own types, each in seconds, 32 bits.
 pub(crate) const DATA: u16 = bindings::ctattr_timeout_CTA_TIMEOUT_DATA as u16;
-/// The use count of the policy: 1, plus 1 for each rule; 32 bits. Only in replies.
+/// The use count of the policy, only in replies: 1, plus 1 for each rule; 32 bits.
 pub(crate) const USE: u16 = bindings::ctattr_timeout_CTA_TIMEOUT_USE as u16;
 
 /// The contents that each attribute may have, by type.

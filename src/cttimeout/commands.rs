@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The five commands. Each parses its request, decides, and answers.
+//! The five commands, each of which parses its request, decides, and answers.
 //!
 //! C header: [`include/uapi/linux/netfilter/nfnetlink_cttimeout.h`][header]
 //!

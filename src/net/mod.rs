@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Networking abstractions that the kernel crate lacks. Nothing in here knows of timeouts.
+//! Networking abstractions that the kernel crate lacks, none of which knows of timeouts.
 
 pub(crate) mod netlink;
 pub(crate) mod netns;

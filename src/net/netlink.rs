@@ -69,19 +69,25 @@ impl<'a> Attr<'a> {
         Ok(*self.payload().first_chunk().ok_or(EINVAL)?)
     }
 
-    /// An 8-bit number. `EINVAL` if the payload is too short.
+    /// An 8-bit number.
+    ///
+    /// `EINVAL` if the payload is too short.
     #[doc(alias = "nla_get_u8")]
     pub(crate) fn get_u8(self) -> Result<u8> {
         Ok(u8::from_be_bytes(self.bytes()?))
     }
 
-    /// A 16-bit number. `EINVAL` if the payload is too short.
+    /// A 16-bit number.
+    ///
+    /// `EINVAL` if the payload is too short.
     #[doc(alias = "nla_get_be16")]
     pub(crate) fn get_be16(self) -> Result<u16> {
         Ok(u16::from_be_bytes(self.bytes()?))
     }
 
-    /// A 32-bit number. `EINVAL` if the payload is too short.
+    /// A 32-bit number.
+    ///
+    /// `EINVAL` if the payload is too short.
     #[doc(alias = "nla_get_be32")]
     pub(crate) fn get_be32(self) -> Result<u32> {
         Ok(u32::from_be_bytes(self.bytes()?))
@@ -190,7 +196,7 @@ impl<'a> Attrs<'a> {
         Self(unsafe { slice::from_raw_parts(table.cast(), len) })
     }
 
-    /// The attribute of this type, if there is one. If there are several, the last of them.
+    /// The attribute of this type, the last one if there are several.
     pub(crate) fn get(self, attr_type: u16) -> Option<Attr<'a>> {
         *self.0.get(usize::from(attr_type))?
     }
@@ -259,7 +265,8 @@ impl ExtAck<'_> {
     /// `ack` must be null, or valid for reads and writes, as long as the value is used, and by
     /// nobody else.
     pub(super) unsafe fn from_raw(ack: *mut bindings::netlink_ext_ack) -> Self {
-        // INVARIANT: By the safety requirements of this function.
+        // INVARIANT: By the safety requirements of this function, `ack` is null or valid, and used
+        // by nobody else.
         Self {
             ack,
             _message: PhantomData,
@@ -271,7 +278,9 @@ impl ExtAck<'_> {
         unsafe { self.ack.as_mut() }
     }
 
-    /// Sets the message. Pieces that do not fit into 79 bytes are left out.
+    /// Sets the message.
+    ///
+    /// Pieces that do not fit into 79 bytes are left out.
     #[doc(alias = "NL_SET_ERR_MSG_FMT")]
     pub(crate) fn set_msg(&mut self, message: impl fmt::Display) {
         let Some(ack) = self.get() else { return };
@@ -304,8 +313,10 @@ impl ExtAck<'_> {
     }
 }
 
-/// A buffer for a message. (`kernel::net::netlink::NetlinkSkBuff` is for generic netlink: other
-/// modules cannot put another header into it, nor send it.)
+/// A buffer for a message.
+///
+/// `NetlinkSkBuff` of the kernel crate is for generic netlink: other modules cannot put another
+/// header into it, nor send it.
 ///
 /// # Invariants
 ///
@@ -315,7 +326,9 @@ pub(super) struct SkBuff {
 }
 
 impl SkBuff {
-    /// Allocates a buffer of the default size, which is about a page. Sleeps.
+    /// Allocates a buffer of the default size, which is about a page.
+    ///
+    /// Sleeps.
     #[doc(alias = "nlmsg_new")]
     pub(super) fn new() -> Result<Self, AllocError> {
         let size = bindings::CTTIMEOUT_CONST_NLMSG_DEFAULT_SIZE;
@@ -345,8 +358,10 @@ impl Drop for SkBuff {
     }
 }
 
-/// A message under construction. Unless it is [ended](Message::end), it leaves no trace in its
-/// buffer.
+/// A message under construction.
+///
+/// Unless it is [ended](Message::end), it leaves no trace in its buffer. (`GenlMsg` of the kernel
+/// crate begins with the header of generic netlink.)
 ///
 /// # Invariants
 ///
@@ -368,7 +383,8 @@ impl Message<'_> {
         skb: NonNull<bindings::sk_buff>,
         nlh: NonNull<bindings::nlmsghdr>,
     ) -> Self {
-        // INVARIANT: By the safety requirements of this function.
+        // INVARIANT: By the safety requirements of this function, nobody else writes to `skb`, and
+        // `nlh` is the header of its last message.
         Self {
             skb,
             nlh,
@@ -404,7 +420,9 @@ impl Message<'_> {
         Ok(())
     }
 
-    /// Appends an 8-bit number. `EMSGSIZE` if there is no room, as for all attributes.
+    /// Appends an 8-bit number.
+    ///
+    /// `EMSGSIZE` if there is no room, as for all attributes.
     #[doc(alias = "nla_put_u8")]
     pub(crate) fn put_u8(&mut self, attr_type: u16, value: u8) -> Result {
         self.put(attr_type, &value.to_be_bytes())

@@ -37,7 +37,9 @@ use crate::bindings;
 
 /// Data that exists once for each network namespace.
 pub(crate) trait PerNet: HasPernet + Send + Sync {
-    /// Returns an initializer of the data for one namespace. May sleep.
+    /// Returns an initializer of the data for one namespace.
+    ///
+    /// It may sleep.
     ///
     /// When the namespace ends, the data is dropped, a grace period after nobody can find it.
     /// Namespaces end one after the other, so dropping it should not wait for anybody.
@@ -49,6 +51,8 @@ pub(crate) trait PerNet: HasPernet + Send + Sync {
 }
 
 /// A network namespace (`struct net`).
+///
+/// Nobody here keeps one longer than a call, so it has no reference count, as `ARef` would need.
 ///
 /// # Invariants
 ///
@@ -91,7 +95,7 @@ macro_rules! declare_pernet {
         const _: () = {
             static PERNET: $crate::net::netns::Pernet<$type> = $crate::net::netns::Pernet::new();
 
-            // SAFETY: It is always this static.
+            // SAFETY: `pernet` always returns `PERNET`.
             unsafe impl $crate::net::netns::HasPernet for $type {
                 fn pernet() -> &'static $crate::net::netns::Pernet<Self> {
                     &PERNET
@@ -195,10 +199,10 @@ impl<T: PerNet> Pernet<T> {
 pub(crate) struct PernetRegistration<T: PerNet>(PhantomData<T>);
 
 impl<T: PerNet> PernetRegistration<T> {
-    /// Sets up the data in all namespaces. May sleep.
+    /// Sets up the data in all namespaces.
     ///
-    /// Fails with `EBUSY` if the type is registered already, with `ENOMEM`, and with the errors of
-    /// [`PerNet::init`]. Nothing is left behind then.
+    /// May sleep. Fails with `EBUSY` if the type is registered already, with `ENOMEM`, and with the
+    /// errors of [`PerNet::init`]. Nothing is left behind then.
     pub(crate) fn new() -> Result<Self> {
         let pernet = T::pernet();
 

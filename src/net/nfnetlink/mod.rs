@@ -285,6 +285,7 @@ impl<'a, S: Subsystem> Request<'a, S> {
 ///
 /// `skb` must be valid, and nobody else may write to it during `'a`. `request` and its header `nlh`
 /// must be valid.
+#[doc(alias("nlmsg_put", "nfnl_msg_put"))]
 unsafe fn put_header<'a, S: Subsystem>(
     skb: NonNull<bindings::sk_buff>,
     request: *mut bindings::sk_buff,
