@@ -23,7 +23,7 @@ ifneq ($(libclang),)
 export LIBCLANG_PATH ?= $(libclang)
 endif
 
-# What the kernel is for, if not for the PC, as its own Makefile calls it
+# The kernel's architecture, if not the PC, as its own Makefile calls it
 kernel_arch = $(shell sed -n 's/^CONFIG_\(S390\|ARM64\)=y$$/\L\1/p' '$(KDIR)/.config' 2>/dev/null)
 
 kbuild = $(MAKE) -C $(KDIR) M=$(CURDIR) RUSTC=$(RUSTC) BINDGEN=$(BINDGEN) \
@@ -43,7 +43,7 @@ all: check-kdir
 fail = { echo "error: $(1)" >&2; exit 1; }
 comma := ,
 
-# What the module uses, as far as a kernel can be without it. (32-bit kernels have not been
+# Options that the module uses, and that a kernel can be without. (32-bit kernels have not been
 # tried yet; nothing in the code needs 64 bits.)
 needed := MODULES 64BIT NF_CONNTRACK NF_CONNTRACK_TIMEOUT NETFILTER_NETLINK
 lacking = $(strip $(foreach o,$(needed),$(if $(shell \

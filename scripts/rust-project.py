@@ -24,7 +24,7 @@ LIBRARY = ("core", "alloc", "std", "proc_macro")
 
 
 def configuration(bindings):
-    """What the compiler was told with --cfg, as Kbuild has noted it."""
+    """The compiler's --cfg options, as Kbuild has noted them."""
     root = pathlib.Path(ROOTS[0])
     command = bindings.parent / root.parent / f".{root.stem}.o.cmd"
     return re.findall(r" --cfg (\S+)", command.read_text())

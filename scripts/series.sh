@@ -107,7 +107,7 @@ into() {
 	for patch in "${patches[@]}"; do
 		put "$1" "$patch" || die "the patch $patch does not fit $1"
 	done
-	# What an earlier version of the project had
+	# Files of earlier versions of the project
 	while read -r file; do
 		[ -n "${from[${file#"$1/"}]:-}" ] || rm "$file"
 	done < <(find "$1/$module" "$1/$selftests" -type f)

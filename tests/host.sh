@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# What can be tested without booting: how the sources look, how the module builds,
+# Tests without booting: how the sources look, how the module builds,
 # installs, and goes into a kernel tree.
 #
 # usage: host.sh KERNEL BUILD_DIR [general]   (KERNEL: plain, debug or builtin)

@@ -19,7 +19,7 @@ mkdir -p /run/bin
 ln -s /run/cttimeout-modprobe /run/bin/modprobe
 export PATH=/run/bin:$PATH:/usr/sbin:/sbin
 
-# What make writes is gone with the guest.
+# The files that make writes are gone with the guest.
 mkdir -p /run/overlay
 mount -t tmpfs tmpfs /run/overlay
 mkdir /run/overlay/{upper,work}

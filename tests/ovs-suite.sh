@@ -29,7 +29,7 @@ PATH=$work/bin:$PATH
 # The test looks there for CONFIG_NF_CONNTRACK_TIMEOUT.
 mount -t tmpfs boot /boot && zcat /proc/config.gz >"/boot/config-$(uname -r)"
 
-# What configure would have written
+# The files that configure would have written
 cd "$work/tests" || exit
 cat >atconfig <<-END
 	at_testdir=tests

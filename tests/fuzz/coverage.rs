@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which steps from one place of the kernel's code to another have been seen.
+//! The steps from one place of the kernel's code to another that have been seen.
 
 use std::io::Result;
 

@@ -188,7 +188,7 @@ impl<'a> Generator<'a> {
             .collect()
     }
 
-    /// What an attribute holds in a good message for the name of that number: protocols go with
+    /// The content of an attribute in a good message for the name of that number: protocols go with
     /// names, so that replacing often works.
     fn content(&mut self, kind: u16, name: usize) -> Vec<u8> {
         let stray = self.rng.percent(6);

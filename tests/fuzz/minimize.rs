@@ -56,7 +56,7 @@ fn split(action: &Action) -> Vec<Action> {
         parts.push(Action::Send(*socket, datagram[request.at..end].to_vec()));
         at = end.next_multiple_of(4);
     }
-    // What the kernel finds no message in belongs to the last.
+    // Bytes in which the kernel finds no message belong to the last one.
     match parts.last_mut() {
         Some(Action::Send(_, last)) if at < datagram.len() => {
             last.resize(last.len().next_multiple_of(4), 0);

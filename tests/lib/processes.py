@@ -69,7 +69,7 @@ def start(function, say=lambda text: print("#", text.replace("\n", "\n# "), flus
 
 
 def in_child(function):
-    """What the function returns, in a process of its own, as repr() has it."""
+    """Runs the function in a process of its own; returns the repr() of its result."""
     read, write = os.pipe()
     child = start(lambda: os.write(write, repr(function()).encode()),
                   lambda text: os.write(write, text.encode()))

@@ -123,7 +123,7 @@ t.equal("without NLM_F_ACK only get and default-get answer", answers,
         [(nfnl.NEW, -3), (nfnl.DEFAULT_SET, 0), (nfnl.NLMSG_ERROR, 1)])
 t.equal("commands without NLM_F_ACK are carried out", s.state(), [])
 
-# What a request may hold beyond what is needed.
+# Attributes that a request may hold beyond those that it needs.
 junk = attr(0, b"junk") + attr(6) + attr(0x3fff, bytes(100)) + attr(nfnl.USE, b"\xff" * 7)
 t.equal("attributes of unknown types, and CTA_TIMEOUT_USE, are ignored",
         make(junk, name("p"), junk, l3(), junk, l4(17), junk, data({1: 5}), junk),

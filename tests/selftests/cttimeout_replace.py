@@ -46,7 +46,7 @@ for number, (protocol, count) in nfnl.PROTOCOLS.items():
                 (replace(text, number, values, nfnl.IPV6).error, s.state()),
                 (0, state_with(text, values)))
 
-    # What is not given goes back to the default, and does not stay as it was.
+    # A value that is not given goes back to the default, and does not stay as it was.
     original, defaults = s.default_get(number), distinct(number, 3000)
     s.default_set(number, defaults)
     wrong = []
@@ -130,5 +130,5 @@ for number in (6, 132):
             [[old[state], new[state]] for state in old])
     s.flush()
 
-t.equal("no policy is left", s.state(), [])
+t.equal("after all replacements, no policy is left", s.state(), [])
 t.finish()

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # check: plain/s390x
 #
-# Who may do what: nothing without CAP_NET_ADMIN in the network namespace; everything
+# Rights: nothing without CAP_NET_ADMIN in the network namespace; everything
 # in a network namespace of one's own, but nothing that has an effect outside; and the
 # memory for it is charged to the caller, who cannot exceed the limit.
 
@@ -109,7 +109,7 @@ def parameter():
 t.equal("at home: the module's parameter cannot be written", in_child(parameter), "False")
 
 
-# What conntrack's own switches do there
+# Conntrack's own switches there
 def switches():
     own_namespaces()
     sock = nfnl.Socket()
@@ -251,7 +251,7 @@ theirs.close()
 
 
 def report():
-    """What it says next."""
+    """The next line that it prints."""
     for _ in range(3000):
         if page[0]:
             page[0] = 0

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # check: plain/s390x
 #
-# What a socket can do to requests: many in one datagram, one of which fails or is
+# Requests as sockets may send them: many in one datagram, one of which fails or is
 # cut off, or one in pieces; attributes as large as they can be; answers that nobody reads.
 
 import errno
@@ -77,7 +77,7 @@ huge = bytes([1]) * 65531
 good = {nfnl.NAME: name("large"), nfnl.L3PROTO: l3(), nfnl.L4PROTO: l4(17), nfnl.DATA: data()}
 for command in nfnl.NEW, nfnl.GET, nfnl.DEFAULT_SET, nfnl.DEFAULT_GET, nfnl.DELETE:
     def error_with(kind):
-        """What is said if that attribute is the large one"""
+        """The message if that attribute is the large one"""
         attrs = [attr(kind, huge) if kind == other else right for other, right in good.items()]
         return s.request(command, *attrs, flags=nfnl.F_REPLACE).error
 

@@ -92,7 +92,7 @@ class Generator:
                         for kind in rng.sample(kinds, rng.randrange(min(len(kinds), 4) + 1)))
 
     def content(self, kind, index):
-        """What attribute `kind` holds in a good message for the name of that index."""
+        """The content of attribute `kind` in a good message for the name of that index."""
         rng = self.rng
         stray = rng.random() < 0.1
         if kind == nfnl.NAME:
@@ -111,7 +111,7 @@ class Generator:
         return [(kind | (nfnl.NLA_F_NESTED if kind == nfnl.DATA else 0), self.content(kind, index))
                 for kind in ATTRS.get(command, ATTRS[nfnl.NEW])]
 
-    # What can be wrong with attributes. Each takes a list of them, and returns bytes.
+    # Errors in attributes. Each function takes a list of them, and returns bytes.
 
     def _missing(self, attrs):
         # Without its name, a delete is a flush, and that often the tables would always be empty.

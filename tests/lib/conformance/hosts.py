@@ -189,7 +189,7 @@ class Hosts:
         self.traffic.close(f"s{port}")
         self._wait_for_state(port, "CLOSE")
 
-    # What there is.
+    # The state of the hosts.
 
     def policies(self):
         return self.netlink.state()

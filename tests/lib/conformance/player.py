@@ -30,6 +30,7 @@ def unload(module):
 
 def make_sockets():
     """The sockets, in new namespaces: each with a port number that does not depend on the process.
+    nfnl.Socket, which parses answers, would not show each byte.
 
     They differ in what acknowledgments hold, and in how much they offer to receive at once.
     """
@@ -48,7 +49,7 @@ def make_sockets():
 
 
 def receive(sock, size, reads):
-    """What there is to receive, or the first `reads` datagrams of it."""
+    """Receives all that there is, or the first `reads` datagrams of it."""
     received = b""
     while reads != 0:
         try:
@@ -89,7 +90,7 @@ def play(module, groups, path):
 
 
 def records(path):
-    """What came back, group by group, and in the end what was left over."""
+    """The answers, group by group, and in the end those that were left over."""
     with open(path, "rb") as file:
         while size := file.read(4):
             yield file.read(struct.unpack("=I", size)[0])

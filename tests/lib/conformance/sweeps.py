@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What a run of messages begins with: what can be enumerated, all of it, and what must occur."""
+"""The beginning of a run of messages: everything that can be enumerated, and cases that must occur."""
 
 import itertools
 import struct
