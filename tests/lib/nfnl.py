@@ -169,7 +169,7 @@ def split(received):
 
 
 class Answer:
-    """What came back: the error, what was said about it, and the objects."""
+    """An answer: the error, the message about it, and the objects."""
 
     def __init__(self):
         self.error = None           # 0 or a positive errno; None without an ack
@@ -316,6 +316,12 @@ def configuration():
 def configured(option):
     """Whether the running kernel has an option built in."""
     return f"CONFIG_{option}=y\n" in configuration()
+
+
+def iptables():
+    """The command for rules where the back end does not matter.  With PREEMPT_RT, a kernel has no
+    legacy tables."""
+    return "iptables-legacy" if configured("NETFILTER_XTABLES_LEGACY") else "iptables-nft"
 
 
 def hz():

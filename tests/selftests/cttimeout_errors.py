@@ -151,7 +151,7 @@ t.equal("default-set: bytes that are no attributes are no values, and change not
 
 # A policy that rules use stays.
 def iptables(*args):
-    subprocess.run(("iptables-legacy", "-w", "-t", "raw") + args, check=True)
+    subprocess.run((nfnl.iptables(), "-w", "-t", "raw") + args, check=True)
 
 
 def use(policy, dport):
@@ -227,5 +227,5 @@ t.equal("without CAP_NET_ADMIN every command is refused",
 t.equal("a request without CAP_NET_ADMIN changes nothing", everything(), before)
 
 s.flush()
-t.equal("no policy is left", s.state(), [])
+t.equal("after all refused requests, no policy is left", s.state(), [])
 t.finish()

@@ -31,7 +31,7 @@ netns_add "$R" && host "$C" 1 && host "$S" 2 || exit 1
 in_ns "$R" sysctl -qw net.ipv4.ip_forward=1
 in_ns "$R" nfct default-set timeout inet udp unreplied 5100 replied 5100
 in_ns "$R" nfct add timeout web inet udp unreplied 1100 replied 1100
-in_ns "$R" iptables-legacy -t raw -A PREROUTING -p udp --dport 90 -j CT --timeout web
+in_ns "$R" "$IPTABLES" -t raw -A PREROUTING -p udp --dport 90 -j CT --timeout web
 traffic_start
 traffic listen server "$S" udp 10.0.2.2 90
 traffic connect client "$C" udp 10.0.2.2 90 10.0.1.2 0
@@ -55,6 +55,6 @@ check "the flowtable takes the flow over" offloaded
 check "a packet that the flowtable forwards arrives" arrives
 check "the flowtable is deleted" in_ns "$R" nft delete table inet router
 has "the flow comes back with the default" 5100
-check "a packet arrives without the flowtable" arrives
+check "a packet of the routed flow arrives without the flowtable" arrives
 has "the policy counts again from the next packet on" 1100
 finish

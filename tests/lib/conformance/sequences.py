@@ -11,7 +11,10 @@ modules to the same state.
 
 import random
 
-BACKENDS = ("iptables-legacy", "iptables-nft", "ip6tables-legacy", "ip6tables-nft")
+import nfnl
+
+BACKENDS = [f"{command}-{kind}" for command in ("iptables", "ip6tables") for kind in ("legacy", "nft")
+            if nfnl.iptables() == f"iptables-{kind}" or kind == "nft"]
 # Name: layer 3 protocol, layer 4 protocol of the policy, and how iptables calls that.
 POLICIES = {"udp one": (2, 17, "udp"), "udp two": (2, 17, "udp"), "tcp one": (2, 6, "tcp"),
             "tcp two": (2, 6, "tcp"), "other": (2, 255, "99"), "udp six": (10, 17, "udp")}
@@ -44,9 +47,9 @@ class Sequence:
         yield [("set_default", number, self.values(number)) for number in COUNTS]
         for name in POLICIES:
             yield [self.create(name)]
-        for backend in ("iptables-nft", "iptables-legacy"):
+        for backend in ("iptables-nft", nfnl.iptables()):
             yield [self.add_rule(backend, "udp one", 90)]
-        yield [self.add_rule("iptables-legacy", "tcp one", 80)]
+        yield [self.add_rule(nfnl.iptables(), "tcp one", 80)]
         yield self.new_flow("udp", 90)
         yield self.new_flow("tcp", 80)
         yield [self.replace("udp one"), self.replace("tcp one")]
@@ -165,7 +168,7 @@ class Sequence:
         return [("datagrams", self.port, host, protocol, port), ("send", self.port)]
 
     def next(self, flow):
-        """What the flow does next; TCP connections end some time."""
+        """The next step of the flow; TCP connections end some time."""
         rng = self.rng
         kind = self.flows[flow]
         if kind == "udp_send" and rng.random() < 0.3:
