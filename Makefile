@@ -120,7 +120,7 @@ help:
 	@echo 'make check TESTS="T ..."  only these, e.g. TESTS=cttimeout_errors; TESTS=host for those without a guest'
 	@echo 'make check KERNELS=plain  only on this kernel (plain, debug, builtin, s390x, arm64)'
 	@echo 'make check ARCH=s390x      on another architecture, emulated (s390x, arm64)'
-	@echo 'make check TESTS=cttimeout_ovs ZONES=1000  with so many zones at once (100 otherwise)'
+	@echo 'make check TESTS=cttimeout_ovs ZONES=1000  with so many zones at once (255 otherwise)'
 	@echo 'make check-checks         break the module on purpose, and see the checkers tell (BROKEN="leak ...": only so)'
 	@echo 'make check-ovs            Open vSwitch'\''s own test of timeout policies (KERNELS=, MODULE=nfnetlink_cttimeout: with the C module)'
 	@echo 'make conformance          play the same traffic to the C module and to this one (SEED=, COUNT=, STEPS=)'

@@ -4,9 +4,9 @@
 # Open vSwitch for shell tests: its daemons run in a namespace and in a directory of their
 # own. To be sourced after ktap.sh and netns.sh.
 #
-# CLIENTS/ovs is the root of the file tree that Open vSwitch is unpacked in.
+# OVS is the root of the file tree that Open vSwitch is unpacked in, by default CLIENTS/ovs.
 
-OVS=${CLIENTS:-}/ovs
+OVS=${OVS:-${CLIENTS:-}/ovs}
 export PATH=$OVS/usr/bin:$OVS/usr/sbin:$OVS/usr/lib/openvswitch-switch:$PATH
 
 ovs_installed() { [ -f "$OVS/usr/share/openvswitch/vswitch.ovsschema" ]; }

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# check: plain/s390x
+# check: plain/s390x; slow: 3
 #
 # The clients of libnetfilter_cttimeout list all policies that stay, and report no error,
 # while another process creates and deletes a policy in a loop. They give up at the first
@@ -14,7 +14,7 @@ import subprocess
 import nfnl
 from processes import Number, come_and_go, meanwhile, unshare
 
-ROUNDS = 20
+ROUNDS = 200
 LIBRARY = os.environ["CLIENTS"] + "/cttimeout"
 STAY = [f"stay {i:03}" for i in range(300)]
 t = nfnl.Ktap()
