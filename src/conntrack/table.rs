@@ -3,8 +3,8 @@
 //! The timeout policies of one network namespace, in the order of their creation ([`Table`]).
 //!
 //! Readers hold the RCU read lock. A policy that a reader finds stays allocated until the lock is
-//! released, but may leave the table at any time. A [`Writer`] holds the mutex of the table, and finds an
-//! [`Entry`] for a name. A dump remembers its place in a [`Cursor`].
+//! released, but may leave the table at any time. A [`Writer`] holds the mutex of the table, and
+//! finds an [`Entry`] for a name. A dump remembers its place in a [`Cursor`].
 //!
 //! C headers: [`include/linux/rculist.h`](srctree/include/linux/rculist.h),
 //! [`include/linux/mutex.h`](srctree/include/linux/mutex.h)

@@ -29,8 +29,8 @@ pub(crate) unsafe fn held<'a>() -> &'a Guard {
 /// Loads a value that a writer may change meanwhile.
 ///
 /// The load is relaxed. (`Atomic::load` calls a function, which would more than double the
-/// instructions by which a rule finds one of ten policies. `CONFIG_RUST_INLINE_HELPERS` would inline
-/// it, but is experimental.)
+/// instructions by which a rule finds one of ten policies. `CONFIG_RUST_INLINE_HELPERS` would
+/// inline it, but is experimental.)
 #[doc(alias = "READ_ONCE")]
 #[inline(always)]
 pub(crate) fn read_once<T: AtomicType>(place: &Atomic<T>) -> T {
