@@ -59,7 +59,7 @@ mkdir -p "$CACHE/tools"
 with_lock ovs-source make_ovs
 
 console=$CACHE/logs/check-ovs.console
-say "==> running Open vSwitch's test with $module on the $kernel kernel (about 5 min; console: $console)"
+say "==> running Open vSwitch's test with $module on the $kernel kernel (about 2 min; console: $console)"
 "$TOP/scripts/vm.sh" -i -t 5400 "$kdir" "$TOP/tests/ovs-suite.sh" "$modules" "$ovs/root" "$ovs/usr/src/openvswitch" "$module" \
 	>"$console" 2>&1
 sed -n '/^--- tests begin/,/^--- tests end/{/^---/!p}' "$console"
