@@ -1,18 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Tables of IPv4, as a whole: what iptables-legacy does last, in one system call.
+"""The legacy IPv4 tables, as a whole: what iptables-legacy does last, in one system call.
 
 A test that makes something fail inside the kernel needs that call alone, without everything that a
 program does before it.  iptables itself makes the content, once; here it is only read and put back.
 """
 
 import ctypes
-import errno
-import os
 import socket
 import struct
-import subprocess
 
-import nfnl
 from processes import checked, libc
 
 SOL_IP, IPT_SO_GET_INFO, IPT_SO_GET_ENTRIES, IPT_SO_SET_REPLACE = 0, 64, 65, 64
@@ -20,7 +16,7 @@ INFO = "=32sI5I5III"  # struct ipt_getinfo
 COUNTERS = 16         # sizeof(struct xt_counters)
 
 
-class LegacyTable:
+class Table:
     """The content of a table of the current network namespace at this moment."""
 
     def __init__(self, name):
@@ -60,28 +56,3 @@ class LegacyTable:
 
     def put(self):
         self.replacer()()
-
-
-class NftTable:
-    """The same where there are no legacy tables: by a whole program."""
-
-    def __init__(self, name):
-        self.text = subprocess.run(["iptables-nft-save", "-t", name], stdout=subprocess.PIPE,
-                                   check=True).stdout
-
-    def open(self):
-        """A program is in the network namespace that is current now."""
-
-    def put(self):
-        done = subprocess.run("iptables-nft-restore", input=self.text, capture_output=True)
-        if done.returncode:
-            said = done.stderr.decode()
-            number = next((n for n in errno.errorcode if f"({os.strerror(n)})" in said), errno.EIO)
-            raise OSError(number, said)
-
-    def replacer(self):
-        """Makes nothing ready."""
-        return self.put
-
-
-Table = LegacyTable if nfnl.iptables() == "iptables-legacy" else NftTable

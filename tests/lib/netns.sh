@@ -37,10 +37,5 @@ netns_pair() {
 	done
 }
 
-# legacy: whether there are legacy tables of iptables; with PREEMPT_RT, there are none
-legacy() { zgrep -q '^CONFIG_NETFILTER_XTABLES_LEGACY=y' /proc/config.gz; }
-# The command for rules where the back end does not matter
-if legacy; then IPTABLES=iptables-legacy; else IPTABLES=iptables-nft; fi
-
 # in_ns NAME COMMAND...
 in_ns() { ip netns exec "$@"; }

@@ -318,12 +318,6 @@ def configured(option):
     return f"CONFIG_{option}=y\n" in configuration()
 
 
-def iptables():
-    """The command for rules where the back end does not matter.  With PREEMPT_RT, a kernel has no
-    legacy tables."""
-    return "iptables-legacy" if configured("NETFILTER_XTABLES_LEGACY") else "iptables-nft"
-
-
 def hz():
     """CONFIG_HZ of the running kernel."""
     for line in configuration().splitlines():

@@ -25,7 +25,7 @@ watched() {
 }
 steps=$(mktemp) || exit
 nfct() { in_ns "$NS" nfct "$@"; }
-iptables() { in_ns "$NS" "$IPTABLES" -t raw "$@"; }
+iptables() { in_ns "$NS" iptables-legacy -t raw "$@"; }
 export NS
 export -f in_ns nfct iptables policy_replace
 

@@ -151,7 +151,7 @@ t.equal("default-set: bytes that are no attributes are no values, and change not
 
 # A policy that rules use stays.
 def iptables(*args):
-    subprocess.run((nfnl.iptables(), "-w", "-t", "raw") + args, check=True)
+    subprocess.run(("iptables-legacy", "-w", "-t", "raw") + args, check=True)
 
 
 def use(policy, dport):

@@ -214,7 +214,7 @@ def rules_and_flows():
         s.create(text, 17, {nfnl.UDP_UNREPLIED: 900})
     none = iptables.Table("raw")
     subprocess.run("ip link set lo up; for i in 1 2 3; do "
-                   f"{nfnl.iptables()} -t raw -A OUTPUT -p udp --dport 900$i -j CT --timeout p$i ||"
+                   "iptables-legacy -t raw -A OUTPUT -p udp --dport 900$i -j CT --timeout p$i ||"
                    " exit; done", shell=True, check=True)
     rules = iptables.Table("raw")
 
@@ -335,7 +335,7 @@ def detaching():
     new_namespace()
     none = iptables.Table("raw")
     s.create("web", 17, {nfnl.UDP_UNREPLIED: 900})
-    subprocess.run(f"ip link set lo up; {nfnl.iptables()} -t raw -A OUTPUT -p udp --dport 9001 -j CT --timeout web",
+    subprocess.run("ip link set lo up; iptables-legacy -t raw -A OUTPUT -p udp --dport 9001 -j CT --timeout web",
                    shell=True, check=True)
     rules = iptables.Table("raw")
 

@@ -35,7 +35,7 @@ netns_add "$R" && host "$C" 1 && host "$S" 2 || exit 1
 in_ns "$R" sysctl -qw net.ipv4.ip_forward=1
 in_ns "$R" nfct default-set timeout inet udp unreplied 5100 replied 5100
 in_ns "$R" nfct add timeout web inet udp unreplied 1100 replied 1100
-in_ns "$R" "$IPTABLES" -t raw -A PREROUTING -p udp --dport 90 -j CT --timeout web
+in_ns "$R" iptables-legacy -t raw -A PREROUTING -p udp --dport 90 -j CT --timeout web
 traffic_start
 traffic listen server "$S" udp 10.0.2.2 90
 traffic connect client "$C" udp 10.0.2.2 90 10.0.1.2 0

@@ -34,11 +34,11 @@ done
 # on_i386 COMMAND...: runs the command with these programs
 on_i386() { PATH=$bin:$PATH "$@"; }
 # ipt NS ARG...: 32-bit iptables
-ipt() { on_i386 in_ns "$1" "$IPTABLES" -t raw "${@:2}"; }
+ipt() { on_i386 in_ns "$1" iptables-legacy -t raw "${@:2}"; }
 
 # bits FILE: 32 or 64, from the header of the program
 bits() { case $(od -An -t x1 -N 5 "$1") in *01) echo 32 ;; *02) echo 64 ;; esac; }
-for program in nfct python3 "$IPTABLES" ip6tables-nft; do
+for program in nfct python3 iptables-legacy ip6tables-nft; do
 	check_eq "$program is a 32-bit program" "$(bits "$I386"/usr/*bin/"$program")" 32
 done
 check_eq "32-bit python3 runs, with pointers of 4 bytes" \
@@ -58,7 +58,7 @@ again() {
 	check_eq "$test has run to its end" "$((KTAP_N - run))" "${planned:-none}"
 }
 # Each family and each back end once; the two other combinations would show nothing new.
-again cttimeout_rules.sh "$IPTABLES" ip6tables-nft
+again cttimeout_rules.sh iptables-legacy ip6tables-nft
 again cttimeout_policies.py
 again cttimeout_errors.py
 again cttimeout_sockets.py
@@ -82,7 +82,7 @@ rule="-A OUTPUT -p udp -m udp --dport 90 -j CT --timeout $web"
 check "32-bit iptables adds a rule" ipt "$A" $rule
 check_use "the policy counts the rule of 32-bit iptables" "$A" "$web" 2
 check_eq "64-bit iptables lists the rule of 32-bit iptables" \
-	"$(in_ns "$A" "$IPTABLES" -t raw -S OUTPUT | grep -e -A)" "$rule"
+	"$(in_ns "$A" iptables-legacy -t raw -S OUTPUT | grep -e -A)" "$rule"
 traffic listen sb "$B" udp 10.0.0.2 90
 traffic connect ca "$A" udp 10.0.0.2 90 10.0.0.1 4000
 traffic send ca
@@ -90,10 +90,10 @@ check_flow "a flow of the rule of 32-bit iptables has the policy" "$A" 1100 -p u
 check_fails "32-bit nfct cannot delete a policy in use" "Device or resource busy" \
 	on_i386 in_ns "$A" nfct delete timeout "$web"
 check "64-bit iptables removes the rule of 32-bit iptables" \
-	in_ns "$A" "$IPTABLES" -t raw -D OUTPUT 1
+	in_ns "$A" iptables-legacy -t raw -D OUTPUT 1
 check_use "the policy does not count the rule that 64-bit iptables has removed" "$A" "$web" 1
 # shellcheck disable=SC2086
-check "64-bit iptables adds a rule" in_ns "$A" "$IPTABLES" -t raw $rule
+check "64-bit iptables adds a rule" in_ns "$A" iptables-legacy -t raw $rule
 check_eq "32-bit iptables lists the rule of 64-bit iptables" \
 	"$(ipt "$A" -S OUTPUT | grep -e -A)" "$rule"
 check "32-bit iptables removes the rule of 64-bit iptables" ipt "$A" -F

@@ -148,7 +148,7 @@ def flushing(busy):
         fill(s, MANY)
         assert len(s.dump().messages) == MANY
         for text in f"*raw\n{rules}COMMIT\n", "*raw\nCOMMIT\n":
-            subprocess.run(f"{nfnl.iptables()}-restore", input=text, text=True, check=True)
+            subprocess.run("iptables-legacy-restore", input=text, text=True, check=True)
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
                 for i in range(FLOWS):
                     udp.sendto(b"a packet", ("127.0.0.1", 9000 + i))

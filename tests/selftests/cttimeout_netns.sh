@@ -96,7 +96,7 @@ check "the module is not in use after the end of both namespaces" wait_until 60 
 
 died=0
 for round in $(seq "$ROUNDS"); do
-	ipt=$IPTABLES
+	ipt=iptables-legacy
 	[ $((round % 2)) = 0 ] || ipt=iptables-nft
 	netns_pair "$A" "$B" || break
 	for policy in web mail; do

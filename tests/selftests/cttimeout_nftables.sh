@@ -99,8 +99,8 @@ for port in 90 91; do
 	traffic connect "c$port" "$NS" udp 127.0.0.1 "$port" 127.0.0.1 0
 done
 
-set_up "$IPTABLES"
-check "the policy is deleted before nftables' object" delete_policy "$IPTABLES"
+set_up iptables-legacy
+check "the policy is deleted before nftables' object" delete_policy iptables-legacy
 next_packet 90
 has "the flow of the deleted policy takes the default, and not nftables' object" 90 "$DEFAULT"
 check "the module can be unloaded before nftables' object is deleted" unload "$MODULE"

@@ -193,7 +193,7 @@ for length, dumps, pauses in (60, LOOKS // 2, False), (300, LOOKS // 5, True):
 
 none = iptables.Table("raw")
 s.create("wanted", 17)
-subprocess.run(f"{nfnl.iptables()} -t raw -A OUTPUT -p udp -j CT --timeout wanted", shell=True,
+subprocess.run("iptables-legacy -t raw -A OUTPUT -p udp -j CT --timeout wanted", shell=True,
                check=True)
 rule = iptables.Table("raw")
 none.put()

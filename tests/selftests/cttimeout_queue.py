@@ -35,7 +35,7 @@ class Waiting:
     def __init__(self):
         self.policies, self.queue = nfnl.Socket(), nfnl.Socket()
         self.policies.create("web", 17, {1: 1100, 2: 1200})
-        run(f"{nfnl.iptables()} -t raw -A OUTPUT -p udp --dport 99 -j CT --timeout web")
+        run("iptables-legacy -t raw -A OUTPUT -p udp --dport 99 -j CT --timeout web")
         run("nft -f -", input=NFT)
         for setting in attr(1, struct.pack("=BBH", BIND, 0, 0)), attr(2, struct.pack("=IB", 0, COPY_META)):
             assert not self.queue.request(CONFIG, setting, subsys=QUEUE).error
@@ -47,7 +47,7 @@ class Waiting:
 
     def forget(self):
         """Deletes the rule and the policy; returns the error, and the references to the module."""
-        run(f"{nfnl.iptables()} -t raw -F")
+        run("iptables-legacy -t raw -F")
         return self.policies.delete("web").error, nfnl.references()
 
     def accept(self):

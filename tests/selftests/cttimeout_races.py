@@ -40,7 +40,7 @@ OTHERS = 100
 t = nfnl.Ktap()
 
 
-# The parts of the processes. The errors that a command may have are those of a state that
+# The work of a process. The errors that a command may have are those of a state that
 # another process has just brought about.
 def commands():
     s = nfnl.Socket()
@@ -211,7 +211,7 @@ reloaded, held = Number(), Number()
 for some in NAMES[:3], NAMES[3:]:
     for i, text in enumerate(some):
         s.create(text, 17, {1: 9})
-        subprocess.run([nfnl.iptables(), "-t", "raw", "-A", "OUTPUT", "-p", "udp", "--dport",
+        subprocess.run(["iptables-legacy", "-t", "raw", "-A", "OUTPUT", "-p", "udp", "--dport",
                         str(9000 + i), "-j", "CT", "--timeout", text], check=True)
     tables.append(iptables.Table("raw"))
     tables[0].put()

@@ -22,7 +22,7 @@ fi
 nfct() { in_ns "$NS" nfct "$@"; }
 # traced: the events since the last call, without process, CPU and time
 traced() { sed -n 's/^.*: \(cttimeout_[a-z]*\): /\1 /p' $T/trace; : >$T/trace; }
-iptables() { in_ns "$NS" "$IPTABLES" -t raw "$@"; }
+iptables() { in_ns "$NS" iptables-legacy -t raw "$@"; }
 
 netns_add "$NS" || exit 1
 inode=$(in_ns "$NS" stat -L -c %i /proc/self/ns/net)
