@@ -4,10 +4,10 @@
 # make check-ovs: the system test of timeout policies of Open vSwitch's newest release, in a
 # virtual machine. Prints KTAP.
 #
-# Debian's package openvswitch-source of SUITE= (sid) has the release and its tests, as a
-# script that Autotest has made. The programs are built from it, because those of another
-# Debian may not run here. The test looks for flows that live for a second, so the guest's
-# clock counts instructions. With real time, a slow emulated machine would miss such flows.
+# Debian's package openvswitch-source of sid has the release and its tests, as a script that
+# Autotest has made. The programs are built from it, because those of sid may not run here.
+# The test looks for flows that live for seconds, so the guest's clock counts instructions.
+# With real time, a slow emulated machine would miss such flows.
 #
 # KERNELS=plain (debug and bench can be named, too). MODULE=nfnetlink_cttimeout runs the test
 # with the C module.
@@ -16,16 +16,16 @@
 . "$TOP/scripts/tools.sh"
 . "$TOP/scripts/apt.sh"
 
-suite=${SUITE:-sid} apt=$CACHE/apt-ovs-${SUITE:-sid}
-# ovs_apt TOOL ARG...: apt with the package lists of that suite
-ovs_apt() { private_apt "$apt" "$@"; }
+# ovs_apt TOOL ARG...: apt with the package lists of sid
+ovs_apt() { private_apt "$CACHE/apt-sid" "$@"; }
 
-fetch_list() {
-	(private_apt_init "$apt" "$suite") || exit
-	step "reading the package lists of Debian $suite" "15 s" "$CACHE/logs/ovs-lists.log" \
+fetch_lists() {
+	(private_apt_init "$CACHE/apt-sid" sid) || exit
+	step "reading the package lists of Debian sid" "15 s" "$CACHE/logs/ovs-lists.log" \
 		ovs_apt apt-get update -o APT::Update::Error-Mode=any
 }
 
+# fetch DIR: unpacks the package in DIR
 fetch() {
 	cd "$1" && ovs_apt apt-get download openvswitch-source && dpkg-deb -x *.deb .
 }
@@ -49,11 +49,9 @@ make_ovs() {
 kernel=${KERNELS:-plain} module=${MODULE:-nfnetlink_cttimeout_rust}
 kdir=$("$TOP/scripts/kernel.sh" "$kernel") || exit
 modules=$("$TOP/scripts/module.sh" "$kdir") || exit
-need_vm_tools
-need_commands gcc:gcc make:make nfct:nfct
-with_lock ovs-source fetch_list
+with_lock ovs-source fetch_lists
 version=$(ovs_apt apt-cache policy openvswitch-source | sed -n 's/^ *Candidate: *\([0-9].*\)/\1/p')
-[ -n "$version" ] || die "Debian $suite has no openvswitch-source"
+[ -n "$version" ] || die "Debian sid has no openvswitch-source"
 ovs=$CACHE/tools/openvswitch-built-$version
 mkdir -p "$CACHE/tools"
 with_lock ovs-source make_ovs

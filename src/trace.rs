@@ -14,9 +14,7 @@ use crate::{
     net::netns::Net, //
 };
 
-/// Defines a function that hits a tracepoint.
-///
-/// The arguments are evaluated if somebody traces.
+/// Defines a function that hits a tracepoint, with arguments that are evaluated if somebody traces.
 macro_rules! trace {
     ($(#[$doc:meta])* $name:ident($($param:ident: $type:ty),*) => $($arg:expr),*) => {
         $(#[$doc])*
@@ -72,18 +70,14 @@ trace!(
 );
 
 trace!(
-    /// A rule has taken a policy.
-    ///
-    /// The event has the number of users, the rule included.
+    /// A rule has taken a policy, and counts among the users in the event.
     hold(policy: &Timeout) =>
     policy.name().as_c_str().as_char_ptr(),
     policy.users()
 );
 
 trace!(
-    /// A rule releases a policy.
-    ///
-    /// The event has the number of users that remain.
+    /// A rule releases a policy, and no longer counts among the users in the event.
     release(policy: &Timeout) =>
     policy.name().as_c_str().as_char_ptr(),
     policy.users().saturating_sub(1)

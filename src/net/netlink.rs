@@ -69,25 +69,19 @@ impl<'a> Attr<'a> {
         Ok(*self.payload().first_chunk().ok_or(EINVAL)?)
     }
 
-    /// An 8-bit number.
-    ///
-    /// `EINVAL` if the payload is too short.
+    /// An 8-bit number, or `EINVAL` if the payload is too short.
     #[doc(alias = "nla_get_u8")]
     pub(crate) fn get_u8(self) -> Result<u8> {
         Ok(u8::from_be_bytes(self.bytes()?))
     }
 
-    /// A 16-bit number.
-    ///
-    /// `EINVAL` if the payload is too short.
+    /// A 16-bit number, or `EINVAL` if the payload is too short.
     #[doc(alias = "nla_get_be16")]
     pub(crate) fn get_be16(self) -> Result<u16> {
         Ok(u16::from_be_bytes(self.bytes()?))
     }
 
-    /// A 32-bit number.
-    ///
-    /// `EINVAL` if the payload is too short.
+    /// A 32-bit number, or `EINVAL` if the payload is too short.
     #[doc(alias = "nla_get_be32")]
     pub(crate) fn get_be32(self) -> Result<u32> {
         Ok(u32::from_be_bytes(self.bytes()?))
@@ -278,9 +272,7 @@ impl ExtAck<'_> {
         unsafe { self.ack.as_mut() }
     }
 
-    /// Sets the message.
-    ///
-    /// Pieces that do not fit into 79 bytes are left out.
+    /// Sets the message, without the pieces that do not fit into 79 bytes.
     #[doc(alias = "NL_SET_ERR_MSG_FMT")]
     pub(crate) fn set_msg(&mut self, message: impl fmt::Display) {
         let Some(ack) = self.get() else { return };
@@ -326,9 +318,7 @@ pub(super) struct SkBuff {
 }
 
 impl SkBuff {
-    /// Allocates a buffer of the default size, which is about a page.
-    ///
-    /// Sleeps.
+    /// Allocates a buffer of the default size, which is about a page; may sleep.
     #[doc(alias = "nlmsg_new")]
     pub(super) fn new() -> Result<Self, AllocError> {
         let size = bindings::CTTIMEOUT_CONST_NLMSG_DEFAULT_SIZE;
@@ -420,9 +410,7 @@ impl Message<'_> {
         Ok(())
     }
 
-    /// Appends an 8-bit number.
-    ///
-    /// `EMSGSIZE` if there is no room, as for all attributes.
+    /// Appends an 8-bit number; as for all attributes, `EMSGSIZE` if there is no room.
     #[doc(alias = "nla_put_u8")]
     pub(crate) fn put_u8(&mut self, attr_type: u16, value: u8) -> Result {
         self.put(attr_type, &value.to_be_bytes())

@@ -37,9 +37,7 @@ use crate::bindings;
 
 /// Data that exists once for each network namespace.
 pub(crate) trait PerNet: HasPernet + Send + Sync {
-    /// Returns an initializer of the data for one namespace.
-    ///
-    /// It may sleep.
+    /// Returns an initializer of the data for one namespace, which may sleep.
     ///
     /// When the namespace ends, the data is dropped, a grace period after nobody can find it.
     /// Namespaces end one after the other, so dropping it should not wait for anybody.
@@ -52,7 +50,7 @@ pub(crate) trait PerNet: HasPernet + Send + Sync {
 
 /// A network namespace (`struct net`).
 ///
-/// Nobody here keeps one longer than a call, so it has no reference count, as `ARef` would need.
+/// No code here keeps a namespace longer than a call, so there is no need of `ARef`.
 ///
 /// # Invariants
 ///
@@ -199,10 +197,10 @@ impl<T: PerNet> Pernet<T> {
 pub(crate) struct PernetRegistration<T: PerNet>(PhantomData<T>);
 
 impl<T: PerNet> PernetRegistration<T> {
-    /// Sets up the data in all namespaces.
+    /// Sets up the data in all namespaces; may sleep.
     ///
-    /// May sleep. Fails with `EBUSY` if the type is registered already, with `ENOMEM`, and with the
-    /// errors of [`PerNet::init`]. Nothing is left behind then.
+    /// Fails with `EBUSY` if the type is registered already, with `ENOMEM`, and with the errors of
+    /// [`PerNet::init`]. Nothing is left behind then.
     pub(crate) fn new() -> Result<Self> {
         let pernet = T::pernet();
 

@@ -79,7 +79,7 @@ check_eq "this module lists its policies after the C module was refused" \
 check "this module serves a rule after the C module was refused" \
 	in_ns "$NS" iptables -t raw -A OUTPUT -p tcp -j CT --timeout web
 
-# Objects that hold the module
+# References to the module
 check_eq "a policy with a rule holds one reference to the module" "$(references)" 1
 check_fails "the module cannot be unloaded while a rule uses a policy" "in use" unload "$MODULE"
 check_eq "a refused unload changes neither the module nor its policies" \

@@ -30,9 +30,8 @@ def unload(module):
 
 def make_sockets():
     """The sockets, in new namespaces: each with a port number that does not depend on the process.
-    nfnl.Socket, which parses answers, would not show each byte.
 
-    They differ in what acknowledgments hold, and in how much they offer to receive at once.
+    They show each byte of an answer, which nfnl.Socket would parse.  They differ in what acknowledgments hold, and in how much they offer to receive at once.
     """
     sockets = []
     for index in range(generator.SOCKETS):
