@@ -14,12 +14,13 @@ import random
 BACKENDS = ("iptables-legacy", "iptables-nft", "ip6tables-legacy", "ip6tables-nft")
 # Name: layer 3 protocol, layer 4 protocol of the policy, and how iptables calls that.
 POLICIES = {"udp one": (2, 17, "udp"), "udp two": (2, 17, "udp"), "tcp one": (2, 6, "tcp"),
-            "tcp two": (2, 6, "tcp"), "other": (2, 255, "99"), "udp six": (10, 17, "udp")}
-PORTS = {"udp": (90, 91), "tcp": (80, 81), "99": (0,)}
+            "tcp two": (2, 6, "tcp"), "gre": (2, 47, "47"), "other": (2, 255, "99"),
+            "udp six": (10, 17, "udp")}
+PORTS = {"udp": (90, 91), "tcp": (80, 81), "47": (0,), "99": (0,)}
 EPISODE = 60
 # Timeouts are multiples of this many seconds, to be recognized hours later.
 GRAIN = 10000
-COUNTS = {6: 11, 17: 2, 255: 1}
+COUNTS = {6: 11, 17: 2, 47: 2, 255: 1}
 
 
 class Sequence:
@@ -47,9 +48,11 @@ class Sequence:
         for backend in ("iptables-nft", "iptables-legacy"):
             yield [self.add_rule(backend, "udp one", 90)]
         yield [self.add_rule("iptables-legacy", "tcp one", 80)]
+        yield [self.add_rule("iptables-legacy", "gre", 0)]
+        yield self.new_flow("47", 0)
         yield self.new_flow("udp", 90)
         yield self.new_flow("tcp", 80)
-        yield [self.replace("udp one"), self.replace("tcp one")]
+        yield [self.replace("udp one"), self.replace("tcp one"), self.replace("gre")]
         yield self.next_of_all()
         yield from self.delete("udp one")
         yield self.next_of_all()
