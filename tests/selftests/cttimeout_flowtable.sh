@@ -4,7 +4,7 @@
 # needs: conntrack iptables-legacy nfct nft
 #
 # A router's flowtable takes over a flow that has a policy, and gives it back with the default
-# timeout. The policy counts again from the next packet on.
+# timeout. The policy counts again from the next packet on. The C module does the same.
 # shellcheck source-path=SCRIPTDIR/../lib
 
 . ../lib/ktap.sh
@@ -31,34 +31,45 @@ if ! zgrep -q '^CONFIG_NFT_FLOW_OFFLOAD=' /proc/config.gz; then
 	skip "a flow with a policy in a flowtable" "the kernel has no flowtables"
 	finish
 fi
-netns_add "$R" && host "$C" 1 && host "$S" 2 || exit 1
-in_ns "$R" sysctl -qw net.ipv4.ip_forward=1
-in_ns "$R" nfct default-set timeout inet udp unreplied 5100 replied 5100
-in_ns "$R" nfct add timeout web inet udp unreplied 1100 replied 1100
-in_ns "$R" iptables-legacy -t raw -A PREROUTING -p udp --dport 90 -j CT --timeout web
-traffic_start
-traffic listen server "$S" udp 10.0.2.2 90
-traffic connect client "$C" udp 10.0.2.2 90 10.0.1.2 0
 
-traffic send client && traffic answer server && traffic receive client
-has "a forwarded flow has the policy" 1100
-in_ns "$R" nft -f - <<'END'
-table inet router {
-	flowtable flows {
-		hook ingress priority 0
-		devices = { r1, r2 }
-	}
-	chain forward {
-		type filter hook forward priority 0
-		udp dport 90 flow add @flows
-	}
+# check_flowtable MODULE: with MODULE, which is loaded
+check_flowtable() {
+	netns_add "$R" && host "$C" 1 && host "$S" 2 || exit 1
+	in_ns "$R" sysctl -qw net.ipv4.ip_forward=1
+	in_ns "$R" nfct default-set timeout inet udp unreplied 5100 replied 5100
+	in_ns "$R" nfct add timeout web inet udp unreplied 1100 replied 1100
+	in_ns "$R" iptables-legacy -t raw -A PREROUTING -p udp --dport 90 -j CT --timeout web
+	traffic_start
+	traffic listen server "$S" udp 10.0.2.2 90
+	traffic connect client "$C" udp 10.0.2.2 90 10.0.1.2 0
+
+	traffic send client && traffic answer server && traffic receive client
+	has "$1: a forwarded flow has the policy" 1100
+	in_ns "$R" nft -f - <<-'END'
+		table inet router {
+			flowtable flows {
+				hook ingress priority 0
+				devices = { r1, r2 }
+			}
+			chain forward {
+				type filter hook forward priority 0
+				udp dport 90 flow add @flows
+			}
+		}
+	END
+	check "$1: the packet that meets the flowtable arrives" arrives
+	check "$1: the flowtable takes the flow over" offloaded
+	check "$1: a packet that the flowtable forwards arrives" arrives
+	check "$1: the flowtable is deleted" in_ns "$R" nft delete table inet router
+	has "$1: the flow comes back with the default" 5100
+	check "$1: a packet of the routed flow arrives without the flowtable" arrives
+	has "$1: the policy counts again from the next packet on" 1100
+	traffic_stop
+	netns_cleanup
+	check "$1: the module can be unloaded after the flow" wait_until 60 unload "$1"
 }
-END
-check "the packet that meets the flowtable arrives" arrives
-check "the flowtable takes the flow over" offloaded
-check "a packet that the flowtable forwards arrives" arrives
-check "the flowtable is deleted" in_ns "$R" nft delete table inet router
-has "the flow comes back with the default" 5100
-check "a packet of the routed flow arrives without the flowtable" arrives
-has "the policy counts again from the next packet on" 1100
+
+check_flowtable "$MODULE"
+load nfnetlink_cttimeout
+check_flowtable nfnetlink_cttimeout
 finish
