@@ -49,6 +49,7 @@ use crate::{
     bindings,
     net::netns::{
         self,
+        HasPernet,
         Net,
         PerNet, //
     },
@@ -223,14 +224,47 @@ impl PinnedDrop for Table {
             // SAFETY: By the type invariant `index` comes from a box. No reader is left.
             drop(unsafe { KBox::from_raw(index) });
         }
-        // SAFETY: There is no `at`. Exclusive access to `self` says that there is no writer.
-        let mut next = unsafe { self.next(None) };
-        while let Some(at) = next {
-            // SAFETY: `at` is in the table, and there is no writer.
-            next = unsafe { self.next(Some(at)) };
-            // SAFETY: The walk has gone past `at`, which nobody else finds any more. By the safety
-            // requirements of `init`, the module's exit waits.
-            unsafe { Timeout::drop_table_user(at) };
+        let head = self.order.as_raw();
+        // INVARIANT: The policies of the table are those of the value.
+        let orphans = Orphans {
+            // SAFETY: `head` is the initialized head of the list, to which nobody adds any more.
+            next: unsafe { (*head).next },
+            head,
+        };
+        if orphans.next != head {
+            // SAFETY: By the safety requirements of `init`, the module's exit waits.
+            unsafe { Self::pernet().drop_later(orphans) };
+        }
+    }
+}
+
+/// The policies of a table that was dropped.
+///
+/// # Invariants
+///
+/// `next` is `list` of a policy, and so is the `next` of each, but for the last: that is `head`,
+/// whose memory may be gone. The value owns what the table owned of the policies.
+struct Orphans {
+    next: *mut bindings::list_head,
+    head: *const bindings::list_head,
+}
+
+// SAFETY: No field belongs to a thread, and neither do the policies.
+unsafe impl Send for Orphans {}
+
+impl Drop for Orphans {
+    fn drop(&mut self) {
+        while !ptr::eq(self.next, self.head) {
+            let list: *mut Opaque<bindings::list_head> = self.next.cast();
+            // SAFETY: By the type invariant `next` is `list` of a policy, which stays until the
+            // value gives up its user. Nobody finds the policy any more. The value is dropped in
+            // the module's exit at the latest.
+            unsafe {
+                self.next = (*self.next).next;
+                Timeout::drop_table_user(NonNull::new_unchecked(container_of!(
+                    list, Timeout, list
+                )));
+            }
         }
     }
 }

@@ -13,6 +13,10 @@ use kernel::{
         rcu,
         Refcount, //
     },
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
 };
 
 use super::{
@@ -221,7 +225,15 @@ mod suite {
         }
         drop(table);
         // SAFETY: The rule keeps the object; otherwise KASAN reports it.
-        assert_eq!(unsafe { rule.as_ref() }.users(), 1);
+        let policy = unsafe { rule.as_ref() };
+        // A worker thread drops the table's user.
+        for _ in 0..1000 {
+            if policy.users() == 1 {
+                break;
+            }
+            fsleep(Delta::from_millis(1));
+        }
+        assert_eq!(policy.users(), 1);
         give_back(rule);
         Ok(())
     }

@@ -22,13 +22,16 @@ use kernel::{
     sync::{
         atomic::{
             Acquire,
+            Atomic,
             AtomicFlag,
             Full,
+            Relaxed,
             Release, //
         },
         rcu, //
     },
     types::Opaque,
+    workqueue::Queue, //
 };
 
 use pin_init::raw_try_init;
@@ -40,7 +43,8 @@ pub(crate) trait PerNet: HasPernet + Send + Sync {
     /// Returns an initializer of the data for one namespace, which may sleep.
     ///
     /// When the namespace ends, the data is dropped, a grace period after nobody can find it.
-    /// Namespaces end one after the other, so dropping it should not wait for anybody.
+    /// Namespaces end one after the other, so dropping it should neither wait for anybody nor take
+    /// long; see [`Pernet::drop_later`].
     ///
     /// # Safety
     ///
@@ -108,11 +112,15 @@ pub(crate) use declare_pernet;
 ///
 /// # Invariants
 ///
-/// While `registered` is true, and a grace period longer, `id` does not change and is the index of
-/// an initialized `T` in each namespace that is alive.
+/// - While `registered` is true, and a grace period longer, `id` does not change and is the index
+///   of an initialized `T` in each namespace that is alive.
+/// - `queue` is null or a workqueue, which the end of the registration destroys, after all `T` in
+///   namespaces are dropped.
 pub(crate) struct Pernet<T> {
     ops: UnsafeCell<bindings::pernet_operations>,
     id: UnsafeCell<c_uint>,
+    /// A workqueue of its own, whose end can be waited for.
+    queue: Atomic<*mut bindings::workqueue_struct>,
     claimed: AtomicFlag,
     registered: AtomicFlag,
     _data: PhantomData<fn() -> T>,
@@ -133,6 +141,7 @@ impl<T: PerNet> Pernet<T> {
                 ..pin_init::zeroed()
             }),
             id: UnsafeCell::new(0),
+            queue: Atomic::new(ptr::null_mut()),
             claimed: AtomicFlag::new(false),
             registered: AtomicFlag::new(false),
             _data: PhantomData,
@@ -162,6 +171,33 @@ impl<T: PerNet> Pernet<T> {
         // SAFETY: By the type invariants `slot` holds a value during the read-side section of
         // `_guard`: `PernetRegistration` waits for a grace period after it has cleared the flag.
         Some(unsafe { &*self.slot(net.as_raw()) })
+    }
+
+    /// Drops `value` in a worker thread, or at once without memory for that; may sleep.
+    ///
+    /// The end of the registration waits for it.
+    ///
+    /// # Safety
+    ///
+    /// The module's exit must wait for the caller.
+    pub(crate) unsafe fn drop_later(&self, value: impl Send + 'static) {
+        let queue = self.queue.load(Relaxed);
+        if !queue.is_null() {
+            // SAFETY: By the type invariant `queue` is a workqueue until the end of the
+            // registration, which by the safety requirements of this function waits.
+            let queue = unsafe { Queue::from_raw(queue) };
+            let _ = queue.try_spawn(GFP_KERNEL, move || drop(value));
+        }
+    }
+
+    /// Waits for what is still to be dropped, and lets others register the type.
+    fn unclaim(&self) {
+        let queue = self.queue.xchg(ptr::null_mut(), Relaxed);
+        if !queue.is_null() {
+            // SAFETY: By the type invariant `queue` is a workqueue. No `T` is left in a namespace.
+            unsafe { bindings::destroy_workqueue(queue) };
+        }
+        self.claimed.store(false, Release);
     }
 
     /// # Safety
@@ -208,12 +244,18 @@ impl<T: PerNet> PernetRegistration<T> {
         if pernet.claimed.xchg(true, Full) {
             return Err(EBUSY);
         }
+        let unbound = bindings::wq_flags_WQ_UNBOUND;
+        // SAFETY: The name has no conversions, so there are no more arguments.
+        let queue =
+            unsafe { bindings::alloc_workqueue_noprof(c"pernet".as_char_ptr(), unbound, 1) };
+        // INVARIANT: `queue` is null, for want of memory, or a workqueue.
+        pernet.queue.store(queue, Relaxed);
         // SAFETY: The claim excludes other registrations, and the C core does not know `ops` yet.
         unsafe { (*pernet.ops.get()).id = pernet.id.get() };
 
         // SAFETY: `ops` is static, and so are its callbacks.
         to_result(unsafe { bindings::register_pernet_subsys(pernet.ops.get()) })
-            .inspect_err(|_| pernet.claimed.store(false, Release))?;
+            .inspect_err(|_| pernet.unclaim())?;
 
         // Litmus: registered
         // INVARIANT: Every namespace has a value, and every new one gets it before it can be used.
@@ -232,7 +274,7 @@ impl<T: PerNet> Drop for PernetRegistration<T> {
         // through `Pernet::get` have just been waited for, and a `Provides` is gone before its
         // registration.
         unsafe { bindings::unregister_pernet_subsys(pernet.ops.get()) };
-        pernet.claimed.store(false, Release);
+        pernet.unclaim();
     }
 }
 
