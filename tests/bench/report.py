@@ -129,6 +129,9 @@ def neighbour_bounds(figures):
         title = f"longest create and delete beside a flush of {size:,}"
         yield Bound(title, "beside / the flush", ratios(longest, figures.all(RUST, "wait-flush", size)), 0.1)
         yield Bound(title, "beside / alone", ratios(longest, figures.all(RUST, "wait-alone", size)), 3.0)
+    for size in figures.sizes(RUST, "end-beside"):
+        yield Bound(f"end of an empty namespace beside that of one with {size:,}", "beside / alone",
+                    ratios(figures.all(RUST, "end-beside", size), figures.all(RUST, "end-alone", size)), 3.0)
     size = figures.sizes(RUST, "pair-beside")[-1]
     for suffix, text in ("", "mean"), ("-99", "99th percentile"):
         yield Bound(f"create and delete beside a table of {size:,} that is filled and flushed, {text}",
