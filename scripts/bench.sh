@@ -92,6 +92,7 @@ if [ "${1:-}" = profile ]; then
 	profile
 	exit
 fi
+need_files /usr/lib/python3/dist-packages/matplotlib:python3-matplotlib
 
 if [ -n "${FULL:-}" ]; then
 	uml=$(env -u KDIR "$TOP/scripts/kernel.sh" uml) || exit
@@ -135,7 +136,7 @@ python3 "$TOP/scripts/size.py" >"$results/size" || exit
 		"clang $LLVM_MAJOR; QEMU $(qemu-system-x86_64 --version | sed -n "s/.*version \([0-9.]*\).*/\1/p"), machine with $(nproc) CPUs; seed $SEED."
 	echo "Each figure is the median of $PAIRS runs, $WALL_PAIRS where it depends on a clock. Measured in $(((SECONDS - start + 59) / 60)) min: make bench${FULL:+ FULL=1}."
 } >"$results/setup"
-python3 "$TOP/tests/bench/report.py" "$results" >"$results/BENCH.md" || exit
+/usr/bin/python3 "$TOP/tests/bench/report.py" "$results" >"$results/BENCH.md" || exit
 cat "$results/BENCH.md"
 if [ -n "${UPDATE:-}" ]; then
 	mkdir -p "$TOP/docs"

@@ -74,6 +74,10 @@ test_documents() {
 			grep -vxFf tests/modules/cttimeout_test_subsystem_main.rs)" ""
 	check_eq "docs/GUIDES.md has the length of the second subsystem" "$(grep -oE 'module of [0-9]+ lines' docs/GUIDES.md)" \
 		"module of $(wc -l <tests/modules/cttimeout_test_subsystem_main.rs) lines"
+	check_eq "the axes of the benchmark's plots name their units" "$(for file in docs/*.svg; do
+		grep -oE '>(policies|instructions|nanoseconds)<' "$file" | sort -u | xargs echo "${file##*/}"; done)" \
+		"bench-native.svg >nanoseconds< >policies<
+bench.svg >instructions< >policies<"
 	local bpftrace targets tests
 	bpftrace=$(sed -n "s/.*'tracepoint:cttimeout:cttimeout_\([a-z]*\) { \(.*\) }'/\1 '\2'/p" docs/TRACING.md)
 	check_eq "docs/TRACING.md has a line for bpftrace for each tracepoint" "$(cut -d ' ' -f 1 <<<"$bpftrace")" \

@@ -272,10 +272,8 @@ def text_table(directory):
 
 
 def plot(directory, name, heading, figures, curves, unit):
-    panels = [(title, unit, {"C": figures.curve(C, key), "Rust": figures.curve(RUST, key)})
-              for key, title in curves]
-    with open(os.path.join(directory, name), "w") as out:
-        out.write(picture(heading, panels))
+    panels = [(title, {"C": figures.curve(C, key), "Rust": figures.curve(RUST, key)}) for key, title in curves]
+    picture(os.path.join(directory, name), heading, unit, panels)
 
 
 def main():
@@ -307,7 +305,7 @@ def main():
         curve_table(native, (*NATIVE_CURVES, FLOOR), 1)
         print(FLOOR_IS)
         print("![curves](bench-native.svg)\n")
-        plot(directory, "bench-native.svg", "Nanoseconds by number of policies", native, NATIVE_CURVES, "ns")
+        plot(directory, "bench-native.svg", "Nanoseconds by number of policies", native, NATIVE_CURVES, "nanoseconds")
     print("## Flows, readers and memory\n")
     other_figures(flows, race, curve)
     print("## Neighbours\n\nTwo CPUs, emulated, one for each namespace. In the table that is filled and flushed over and "
