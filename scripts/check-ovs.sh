@@ -19,10 +19,9 @@
 # ovs_apt TOOL ARG...: apt with the package lists of sid
 ovs_apt() { private_apt "$CACHE/apt-sid" "$@"; }
 
-fetch_lists() {
-	(private_apt_init "$CACHE/apt-sid" sid) || exit
-	step "reading the package lists of Debian sid" "15 s" "$CACHE/logs/ovs-lists.log" \
-		ovs_apt apt-get update -o APT::Update::Error-Mode=any
+read_lists() {
+	private_apt_init "$CACHE/apt-sid" sid
+	ovs_apt apt-get update -o APT::Update::Error-Mode=any
 }
 
 # fetch DIR: unpacks the package in DIR
@@ -42,16 +41,16 @@ make_ovs() {
 	[ ! -d "$ovs" ] || return 0
 	tmp=$(mktemp -d "$CACHE/tools/openvswitch.XXXXXX")
 	step "fetching Open vSwitch $version" "10 s" "$CACHE/logs/ovs-source.log" fetch "$tmp"
-	step "building it" "5 min" "$CACHE/logs/ovs-build.log" compile "$tmp"
+	step "building Open vSwitch $version" "5 min" "$CACHE/logs/ovs-build.log" compile "$tmp"
 	mv -T "$tmp" "$ovs"
 }
 
 kernel=${KERNELS:-plain} module=${MODULE:-nfnetlink_cttimeout_rust}
 kdir=$("$TOP/scripts/kernel.sh" "$kernel") || exit
 modules=$("$TOP/scripts/module.sh" "$kdir") || exit
-with_lock ovs-source fetch_lists
+with_lock ovs-source step "reading the package lists of Debian sid" "15 s" "$CACHE/logs/ovs-lists.log" read_lists
 version=$(ovs_apt apt-cache policy openvswitch-source | sed -n 's/^ *Candidate: *\([0-9].*\)/\1/p')
-[ -n "$version" ] || die "Debian sid has no openvswitch-source"
+[ -n "$version" ] || die "fetching Open vSwitch failed: Debian sid has no openvswitch-source"
 ovs=$CACHE/tools/openvswitch-built-$version
 mkdir -p "$CACHE/tools"
 with_lock ovs-source make_ovs

@@ -56,14 +56,14 @@ clean_debian() {
 	local archive rustc
 	mkdir -p "$root"
 	rustc=$(dpkg -S "$(readlink -f "$RUSTC")" 2>/dev/null | cut -d: -f1)
-	[ -n "$rustc" ] || die "RUSTC=$RUSTC is from no Debian package, so that the clean Debian cannot have it"
+	[ -n "$rustc" ] || die "RUSTC=$RUSTC is from no Debian package, which the clean Debian needs; name one with RUSTC=, then run the command again"
 	archive=$CACHE/chroot/$suite-$({
 		declare -f bare_debian install_tools
 		dpkg-query -W -f '${Package} ${Version}' "$rustc" "clang-$LLVM_MAJOR"
 	} | sha256sum | cut -c1-16).tar
 	if [ ! -f "$archive" ]; then
 		step "making a bare Debian $suite" "1 min" "$log-debootstrap.log" bare_debian "$root"
-		step "installing the tools there" "3 min" "$log-tools.log" install_tools "$rustc"
+		step "installing the tools in Debian $suite" "3 min" "$log-tools.log" install_tools "$rustc"
 		tar -C "$root" -cf "$archive.new" . && mv "$archive.new" "$archive"
 	else
 		tar -C "$root" -xf "$archive"

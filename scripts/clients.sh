@@ -117,13 +117,14 @@ fi
 
 # library_client COMPILER...: builds the program that uses libnetfilter_cttimeout
 library_client() {
-	"$@" -Wall -Wextra -Werror -O2 -o "$out/cttimeout" "$TOP/tests/lib/cttimeout.c" \
-		-lnetfilter_cttimeout -lmnl || die "tests/lib/cttimeout.c does not build"
+	step "building tests/lib/cttimeout.c" "1 s" "$CACHE/logs/client.log" \
+		"$@" -Wall -Wextra -Werror -O2 -o "$out/cttimeout" "$TOP/tests/lib/cttimeout.c" -lnetfilter_cttimeout -lmnl
 }
 
 nfct_suite() {
-	mkdir -p "$out/nfct-suite" && cp -r "$suite/timeout" "$out/nfct-suite" &&
-		"$@" -w -O2 -o "$out/nfct-suite/test" "$suite/test.c" || die "the suite of nfct does not build"
+	mkdir -p "$out/nfct-suite" && cp -r "$suite/timeout" "$out/nfct-suite" || exit
+	step "building the suite of nfct" "1 s" "$CACHE/logs/nfct-suite.log" \
+		"$@" -w -O2 -o "$out/nfct-suite/test" "$suite/test.c"
 }
 
 clients() {
@@ -138,8 +139,8 @@ clients() {
 		library_client gcc
 	fi
 	need_rustc
-	"$RUSTC" --edition 2021 -O -D warnings -o "$out/fuzz" "$TOP/tests/fuzz/main.rs" ||
-		die "tests/fuzz does not build"
+	step "building the fuzzer" "10 s" "$CACHE/logs/fuzzer.log" \
+		"$RUSTC" --edition 2021 -O -D warnings -o "$out/fuzz" "$TOP/tests/fuzz/main.rs"
 }
 
 # A guest of another architecture has all packages in its own root. The fuzzer would need

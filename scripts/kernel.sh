@@ -25,12 +25,11 @@ flavour=${1:-plain}
 KVERSION=${KVERSION:-7.3}
 SUITES=${SUITES:-trixie-backports forky sid}
 
-fetch_lists() {
+# The other suites are read even if one is gone.
+read_lists() {
 	# shellcheck disable=SC2086
-	(private_apt_init "$CACHE/apt" $SUITES) || die "set KSRC= to a kernel source tree"
-	# The other suites are read even if one is gone.
-	step "reading Debian's kernel package lists" "15 s" "$CACHE/logs/lists.log" \
-		sh -c '"$@" || true' sh "$TOP/scripts/kernel.sh" --private-apt update -o APT::Update::Error-Mode=any
+	private_apt_init "$CACHE/apt" $SUITES
+	private_apt "$CACHE/apt" apt-get update -o APT::Update::Error-Mode=any || true
 }
 
 source_version() {
@@ -40,21 +39,21 @@ source_version() {
 
 # Prints the directory of the unpacked source.
 fetch_source() {
-	local version dir tmp
-	have dpkg-deb && have apt-get || die "this is no Debian system; set KSRC= to a kernel source tree"
+	local version dir tmp INSTEAD="set KSRC= to a kernel source tree"
+	have dpkg-deb && have apt-get || die "this is no Debian system; $INSTEAD"
 	# Lists are read again after a day.
 	if [ ! -f "$CACHE/apt/fresh" ] || [ -n "$(find "$CACHE/apt/fresh" -mmin +1440)" ] || ! source_version >/dev/null; then
-		fetch_lists
+		step "reading Debian's kernel package lists" "15 s" "$CACHE/logs/lists.log" read_lists
 		touch "$CACHE/apt/fresh"
 	fi
 	version=$(source_version) ||
-		die "fetching linux-source-$KVERSION failed: no suite of $SUITES has it ($(reason "$CACHE/logs/lists.log")); set KSRC= to a kernel source tree, then run the command again"
+		die "fetching linux-source-$KVERSION failed: no suite of $SUITES has it ($(reason "$CACHE/logs/lists.log")); $INSTEAD, then run the command again"
 	dir=$CACHE/src/linux-$version
 	if [ ! -d "$dir" ]; then
 		tmp=$(mktemp -d "$CACHE/src.XXXXXX")
-		(cd "$tmp" && INSTEAD="set KSRC= to a kernel source tree" step "fetching linux-source-$KVERSION $version" "170 MB" \
-			"$CACHE/logs/fetch.log" "$TOP/scripts/kernel.sh" --private-apt download "linux-source-$KVERSION=$version") || exit
-		step "unpacking it" "20 s" "$CACHE/logs/unpack.log" sh -c '
+		(cd "$tmp" && step "fetching linux-source-$KVERSION $version" "170 MB" "$CACHE/logs/fetch.log" \
+			private_apt "$CACHE/apt" apt-get download "linux-source-$KVERSION=$version") || exit
+		step "unpacking linux-source-$KVERSION $version" "20 s" "$CACHE/logs/unpack.log" sh -c '
 			cd "$1" && dpkg-deb -x *.deb . && rm *.deb && mkdir tree &&
 			tar -C tree --strip-components=1 -xf usr/src/linux-source-*.tar.*' sh "$tmp"
 		mkdir -p "$CACHE/src"
@@ -82,7 +81,7 @@ check_config() {
 
 build() {
 	local src=$1 out=$2
-	local fragment=$out/fragment.config
+	local fragment=$out/fragment.config ineffective
 	# A source that may have changed is built again.
 	if [ -f "$out/complete" ] && [ -z "${KSRC:-}" ] && [ "$flavour" != builtin ]; then
 		return
@@ -93,11 +92,14 @@ build() {
 	step "configuring the $flavour kernel" "20 s" "$out/configure.log" \
 		env KCONFIG_ALLCONFIG="$fragment" "${KMAKE[@]}" -C "$src" O="$out" allnoconfig
 	grep -q '^CONFIG_RUST_IS_AVAILABLE=y' "$out/.config" || {
-		"${KMAKE[@]}" -C "$src" O="$out" rustavailable >&2
-		die "this kernel does not accept the Rust tools found; see above"
+		INSTEAD="name others with RUSTC= and BINDGEN=" step "trying the Rust tools" "1 s" "$out/rust.log" \
+			"${KMAKE[@]}" -C "$src" O="$out" rustavailable
+		die "configuring the $flavour kernel failed: it has no Rust; set KSRC= to another source, then run the command again"
 	}
-	check_config "$fragment" "$out/.config" ||
-		die "the configuration of the $flavour kernel is not what scripts/config/ asks for"
+	ineffective=$(check_config "$fragment" "$out/.config" 2>&1) || {
+		say "$ineffective"
+		die "configuring the $flavour kernel failed: ${ineffective##*error: }; set KSRC= to another source, then run the command again"
+	}
 	# Warnings matter in the patch series and in KSRC=, not in a released kernel. Without them,
 	# a build is an eighth shorter.
 	[ "$flavour" = builtin ] || [ -n "${KSRC:-}" ] || KMAKE+=(KCFLAGS=-w)
@@ -167,11 +169,6 @@ case ${ARCH:-}:$flavour in
 esac
 
 case $flavour in
---private-apt)
-	shift
-	private_apt "$CACHE/apt" apt-get "$@"
-	exit
-	;;
 --source)
 	get_source
 	exit

@@ -26,8 +26,11 @@ die() {
 	exit 1
 }
 
-# reason LOG: its first error or, without one, its last line
-reason() { { grep -aim 1 -e '^E: ' -e 'error: ' "$1" || tail -n 1 "$1"; } | cut -c1-200; }
+# reason LOG: its first error or, without one, its last line that is not from make
+reason() {
+	{ grep -aim 1 -e '^E: ' -e 'error: ' -e '^\*\*\* [A-Z]' "$1" || grep -av '^make' "$1" | tail -n 1; } |
+		sed 's/^\(E\|error\): //' | cut -c1-200
+}
 
 # step TITLE ESTIMATE LOG COMMAND...: runs a command with its output in a log, and shows the
 # progress twice a minute. If the command fails, so does the script: it shows the end of the

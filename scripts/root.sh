@@ -57,13 +57,15 @@ unpack() {
 	install -m 755 "$TOP/scripts/guest-init.sh" "$root/usr/sbin/init"
 }
 
+read_lists() {
+	private_apt_init "$apt" "$suite"
+	foreign_apt apt-get update -o APT::Update::Error-Mode=any
+}
+
 make_root() {
 	local tmp
 	[ ! -d "$root" ] || return 0
-	(private_apt_init "$apt" "$suite") ||
-		die "without Debian's packages for $arch there is no guest to run the tests in"
-	step "reading Debian $suite's package lists for $arch" "15 s" "$CACHE/logs/lists-$arch.log" \
-		foreign_apt apt-get update -o APT::Update::Error-Mode=any
+	step "reading Debian $suite's package lists for $arch" "15 s" "$CACHE/logs/lists-$arch.log" read_lists
 	mkdir -p "$CACHE/root"
 	tmp=$(mktemp -d "$CACHE/root/new.XXXXXX")
 	chmod 755 "$tmp"

@@ -325,7 +325,7 @@ test_heads() {
 # A step of the set-up that fails ends the command, and the last line says which, why, and what to
 # do. The programs are this machine's, but for apt's and those that are to be missing.
 test_setup() {
-	local bin=$work/bin broken=$work/broken-kernel program
+	local bin=$work/bin broken=$work/broken-kernel program build=(env BINDGEN="$BINDGEN" KSRC="$work/broken-kernel")
 	mkdir -p "$bin" "$broken/rust/kernel" && ln -sf /usr/sbin/* /usr/bin/* "$bin"
 	touch "$broken/rust/kernel/lib.rs"
 	# stub PROGRAM [LINE]: a program that does no more than the line
@@ -339,26 +339,55 @@ test_setup() {
 		check_eq "set-up: the command ends when $1 fails" "$status ${out##*$'\n'}" "$(grep -xE \
 			"[1-9][0-9]* error: $1.* failed: .+; .+, then run the command again" <<<"$status ${out##*$'\n'}")"
 	}
+	stub sleep 'exec /bin/sleep 0.1'
 	stub sudo 'exec "$@"'
 	stub apt-get 'case " $* " in *" $BROKEN "*) echo "E: out of order" >&2; exit 100; esac'
-	stub apt-cache 'case "$BROKEN $*" in download*\ openvswitch-switch | download*\ linux-source-7.3) echo " Candidate: 9"; esac'
+	stub apt-cache 'case "$BROKEN $*" in update*) ;; *" policy openvswitch-"* | *" policy linux-source-7.3") echo " Candidate: 9"; esac'
 	stub cargo 'echo "error: out of order" >&2; exit 101'
 	for program in nfct conntrack iptables-legacy nft ip ping; do stub $program; done
-	rm -f "$bin"/{bindgen,qemu-system-x86_64,vng}
+	rm -f "$bin"/{bindgen,herd7,qemu-system-x86_64,vng}
 	stops "installing qemu-system-x86" install scripts/demo.sh
 	stub qemu-system-x86_64
 	stops "installing virtme-ng" none scripts/demo.sh
 	stops "building bindgen" none scripts/fuzz.sh
 	stops "fetching linux-source-7.3" update scripts/litmus.sh
 	stops "fetching linux-source-7.3 9" download env BINDGEN="$BINDGEN" KERNELS=debug scripts/check.sh host
-	install -D /dev/null "$work/empty-$KTAP_N/nfnetlink-cttimeout-rust/venv-$VIRTME_NG_VERSION/complete"
+	stops "unpacking linux-source-7.3 9" none env BINDGEN="$BINDGEN" KERNELS=debug scripts/check.sh host
+	stops "fetching herdtools7" update env KSRC="$(kernel_source)" scripts/litmus.sh
+	stops "reading Debian [a-z]+'s package lists for arm64" update scripts/root.sh arm64
+	stops "fetching and unpacking the guest's packages for arm64" install scripts/root.sh arm64
+	# From here on, there is a virtme-ng, packages are unpacked without effect, and make fails where BROKEN says.
+	stub apt-cache 'echo " Candidate: 9"'
+	for program in vng udevadm dpkg-checkbuilddeps; do stub $program; done
+	stub dpkg-deb 'for dir; do :; done; mkdir -p "$dir"'
 	stops "fetching (openvswitch-switch|32-bit clients)" download scripts/clients.sh "$kdir"
+	stops "fetching 32-bit clients" --download-only scripts/clients.sh "$kdir"
 	stub make 'case "$*" in
-		*allnoconfig) { sed /=n$/d "$KCONFIG_ALLCONFIG"; echo CONFIG_RUST_IS_AVAILABLE=y; } >"${KCONFIG_ALLCONFIG%/*}/.config" ;;
+		*"$BROKEN") echo "error: out of order" >&2; exit 2 ;;
+		*allnoconfig) {
+			[ "$BROKEN" = lines ] || sed /=n$/d "$KCONFIG_ALLCONFIG"
+			[ "$BROKEN" = rustavailable ] || echo CONFIG_RUST_IS_AVAILABLE=y
+		} >"${KCONFIG_ALLCONFIG%/*}/.config" ;;
 		*kernelrelease) echo 7.3 ;;
-		*) echo "error: out of order" >&2; exit 2 ;;
 	esac'
-	stops "building the debug kernel" none env BINDGEN="$BINDGEN" KSRC="$broken" KERNELS=debug scripts/check.sh host
+	stops "configuring the debug kernel" allnoconfig "${build[@]}" KERNELS=debug scripts/check.sh host
+	stops "configuring the debug kernel" lines "${build[@]}" KERNELS=debug scripts/check.sh host
+	stops "trying the Rust tools" rustavailable "${build[@]}" KERNELS=debug scripts/check.sh host
+	stops "building the debug kernel" all "${build[@]}" KERNELS=debug scripts/check.sh host
+	stops "building the module" modules env BINDGEN="$BINDGEN" KDIR="$kdir" scripts/demo.sh
+	stops "reading the package lists of Debian sid" update env BINDGEN="$BINDGEN" KDIR="$kdir" scripts/check-ovs.sh
+	stops "fetching Open vSwitch 9" download env BINDGEN="$BINDGEN" KDIR="$kdir" scripts/check-ovs.sh
+	stops "building Open vSwitch 9" none env BINDGEN="$BINDGEN" KDIR="$kdir" scripts/check-ovs.sh
+	stub dpkg-buildpackage 'echo "error: out of order" >&2; exit 2'
+	stops "building the packages" none scripts/deb.sh
+	# Without root's rights, as it fails before it needs them
+	stub id 'echo 0'
+	stub unshare 'shift; exec "$@"'
+	stub dpkg 'echo "rustc: /"'
+	stub debootstrap 'echo "E: out of order" >&2; exit 1'
+	stops "making a bare Debian" none env BINDGEN="$BINDGEN" KDIR="$kdir" scripts/check-packaging.sh
+	stub cp 'echo "error: out of order" >&2; exit 1'
+	stops "copying the kernel source" none "${build[@]}" KERNELS=builtin scripts/check.sh host
 }
 
 # Other architectures, without a build for them
