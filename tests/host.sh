@@ -374,6 +374,7 @@ test_setup() {
 	stops "configuring the debug kernel" lines "${build[@]}" KERNELS=debug scripts/check.sh host
 	stops "trying the Rust tools" rustavailable "${build[@]}" KERNELS=debug scripts/check.sh host
 	stops "building the debug kernel" all "${build[@]}" KERNELS=debug scripts/check.sh host
+	stops "building the arm64 kernel" all "${build[@]}" KERNELS=arm64 scripts/check.sh cttimeout_tcp
 	stops "building the module" modules env BINDGEN="$BINDGEN" KDIR="$kdir" scripts/demo.sh
 	stops "reading the package lists of Debian sid" update env BINDGEN="$BINDGEN" KDIR="$kdir" scripts/check-ovs.sh
 	stops "fetching Open vSwitch 9" download env BINDGEN="$BINDGEN" KDIR="$kdir" scripts/check-ovs.sh
