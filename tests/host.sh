@@ -91,6 +91,14 @@ bench.svg >instructions< >policies<"
 	tests=$(grep -ohE '\bTESTS=[a-z0-9_]+' ./*.md docs/*.md | cut -d = -f 2 | sort -u)
 	check_eq "each test that a command in the documents runs exists" \
 		"$(for test in $tests; do compgen -G "tests/selftests/$test.*" >/dev/null || echo "$test"; done)" host
+	check_eq "each setting of a make command in the documents has an effect" "$(grep -ohE '(^    |`)make [^`#]*' ./*.md docs/*.md |
+		grep -oE '\b[A-Z_]+=' | sort -u | while read -r name; do
+			grep -v '^ *#' Makefile scripts/*.sh | grep -qw "${name%=}" || echo "$name"
+		done)" ""
+	check_eq "each kernel of a make command in the documents exists" "$(grep -ohE '\b(KERNELS|ARCH)=("[^"]*"|[a-z0-9]+)' ./*.md docs/*.md |
+		cut -d = -f 2 | tr -d '"' | tr ' ' '\n' | sort -u | while read -r name; do
+			sed -n 's/^# usage: kernel.sh//p' scripts/kernel.sh | grep -qw "$name" || echo "$name"
+		done)" ""
 	check_eq "README.md shows commands and comments of the demo" \
 		"$(sed -n '/^## What the demo shows/,/^## /s/^    \(\$ \|  # \|\)\(client .*\|[A-Z].*\.\)$/\2/p' README.md |
 			while read -r line; do grep -qF "$line" tests/demo.sh && echo demo || echo "$line"; done | sort | uniq -c | xargs)" "11 demo"
@@ -254,6 +262,16 @@ analyzed() {
 	grep -q "diagnostic scan complete" "$log" || tail -n 5 "$log"
 	sed -n "s,.*at crate .* file $work/copy/src/\(.*\): Error .* to LineCol {[^}]*}: ,\1: ,p" "$log" |
 		grep -v '^trace.rs: unresolved macro `\$crate::jump_label::arch_static_branch!`'
+}
+
+# The command of docs/GUIDES.md, with what its table says
+test_guide() {
+	copy_sources
+	sed -n '/^```rust,ignore$/,/^```$/{/^```/d;p}' docs/GUIDES.md >>"$work/copy/src/cttimeout/commands.rs"
+	sed -i 's/^const NEW: u8/const COUNT: u8 = 5;\n&/; s/^ *Callback::new::<DefaultGet>(),/&Callback::new::<Count>(),/' \
+		"$work/copy/src/cttimeout/commands.rs"
+	echo 'pub(super) const NUMBER: u16 = 7;' >>"$work/copy/src/cttimeout/attrs.rs"
+	check "the command of docs/GUIDES.md compiles" builds_silently
 }
 
 # Code that must not come back does not compile, or does not pass clippy.
@@ -428,6 +446,7 @@ test_intree() {
 	test_kdir
 	test_build
 	test_doc
+	test_guide
 	test_forbidden
 	test_series
 	test_fragment

@@ -62,6 +62,14 @@ fill() {
 		installed ip6tables -t raw -A OUTPUT -p sctp -j CT --timeout inet6-sctp
 }
 
+# as_says DOCUMENT LINES: runs the commands that are there
+as_says() {
+	local command
+	while read -r command; do
+		check "as $1 says: $command" installed sh -c "$command" </dev/null
+	done < <(sed -n "$2s/^    //p" "$(dirname "$0")/../$1")
+}
+
 # in_use MODULE: which is loaded
 in_use() {
 	installed nfct add timeout web inet tcp established 100
@@ -78,6 +86,15 @@ first_boot() {
 	check_eq "nfct lists the policy of this module" "$(policies)" web
 	check "nfct deletes the policy of this module" installed nfct delete timeout web
 	check "this module can be unloaded after nfct" unload
+	as_says README.md '/^    modprobe/'
+	as_says README.md '1,/^## /'
+	check_eq "the commands of README.md have made a policy and a rule" "$(policies; rules)" "web
+-A PREROUTING -p tcp -m tcp --dport 80 -j CT --timeout web"
+	installed iptables -t raw -F
+	installed nfct flush timeout
+	as_says README.md '/^    rmmod/'
+	check_eq "the commands of README.md have changed from this module to the C module" "$(loaded)" nfnetlink_cttimeout
+	installed modprobe -r nfnetlink_cttimeout
 	check "modprobe of the C module succeeds" installed modprobe nfnetlink_cttimeout
 	check_eq "modprobe of the C module loads this module" "$(loaded)" nfnetlink_cttimeout_rust
 	in_use nfnetlink_cttimeout_rust
@@ -93,9 +110,7 @@ first_boot() {
 	installed modprobe --ignore-install nfnetlink_cttimeout
 	check "policies, default timeouts and rules with the C module" fill
 	state >$root/etc/iptables/expected
-	while read -r command; do
-		check "as docs/INSTALL.md says: $command" installed sh -c "$command" </dev/null
-	done < <(sed -n '/^## Switching/,/^## /s/^    //p' "$(dirname "$0")/../docs/INSTALL.md")
+	as_says docs/INSTALL.md '/^## Switching/,/^## /'
 	check_eq "the commands of docs/INSTALL.md have changed from the C module to this one" "$(loaded)" nfnetlink_cttimeout_rust
 	check_eq "policies, default timeouts and rules are those of the C module" "$(state)" "$(cat $root/etc/iptables/expected)"
 	check "netfilter-persistent flush succeeds while rules use policies" installed netfilter-persistent flush
